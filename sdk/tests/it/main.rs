@@ -1,0 +1,13 @@
+//! The crate as its users see it.
+
+#[cfg(feature = "http")]
+mod answers;
+#[cfg(feature = "http")]
+mod client;
+mod encoding;
+mod keys;
+#[cfg(feature = "http")]
+mod server;
+mod support;
+mod token;
+mod verifier;
