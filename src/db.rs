@@ -1,0 +1,159 @@
+//! The database behind two verbs: [`Db::read`] and [`Db::write`].
+//!
+//! A write is always a transaction, its closure may run more than once, and it has happened when it is
+//! answered. On SQLite one thread writes with group commit ([`writer`]); on PostgreSQL a pool of
+//! connections does ([`server`]). Queries live in [`models`]; no other module writes Diesel, but for
+//! short ones next to the rule that they serve.
+
+use std::sync::Arc;
+
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::error::{Error, Result};
+
+mod connection;
+mod failure;
+pub(crate) mod ids;
+mod migrate;
+pub(crate) mod models;
+mod page;
+mod pool;
+pub(crate) mod schema;
+mod server;
+pub(crate) mod types;
+mod url;
+mod writer;
+
+pub use connection::{Access, DbConnection, OnBoth, open};
+pub use migrate::{MigrateError, Migrations, migrate, require_current, revert_newest};
+pub use page::{Cursor, PageRequest, Paged};
+pub use url::{DatabaseUrl, OpenError};
+
+/// Connections for reads, and on PostgreSQL as many again for writes.
+const POOL: u32 = 8;
+
+/// A handle to the database; cheap to clone, safe to share.
+#[derive(Clone, Debug)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    readers: pool::Pool,
+    writes: Writes,
+}
+
+#[derive(Debug)]
+enum Writes {
+    Sqlite(writer::Writer),
+    Postgres(pool::Pool),
+}
+
+impl Db {
+    /// Opens the database, which must be migrated already.
+    ///
+    /// # Errors
+    /// [`OpenError`], in one line that says what to do.
+    pub fn open(url: &DatabaseUrl) -> Result<Self, OpenError> {
+        let threads = Arc::new(
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("db-pool-{}")
+                .build(),
+        );
+        let writes = match url {
+            // First, so that the file is in WAL mode before anybody reads.
+            DatabaseUrl::Sqlite { .. } => Writes::Sqlite(writer::Writer::start(url.clone())?),
+            DatabaseUrl::Postgres { .. } => {
+                Writes::Postgres(pool::build(url, Access::Write, POOL, Arc::clone(&threads))?)
+            }
+        };
+        let readers = pool::build(url, Access::Read, POOL, threads)?;
+        Ok(Self {
+            inner: Arc::new(Inner { readers, writes }),
+        })
+    }
+
+    /// Runs `run` on a read-only connection, off the calling thread.
+    ///
+    /// # Errors
+    /// The closure's own, or [`Error::Unavailable`] when there is no connection within five seconds.
+    pub async fn read<T, F>(&self, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        off_thread(move || inner.read(run)).await
+    }
+
+    /// Runs `run` in a transaction and commits it before answering.
+    ///
+    /// `run` may be called more than once, does database work and nothing else, and never catches a
+    /// database error to go on (PostgreSQL has ended the transaction by then).
+    ///
+    /// # Errors
+    /// The closure's own, after everything it wrote was rolled back, or [`Error::Unavailable`] when it
+    /// could not start within five seconds.
+    pub async fn write<T, F>(&self, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
+        match &self.inner.writes {
+            Writes::Sqlite(writer) => writer.write(run).await,
+            Writes::Postgres(pool) => {
+                let pool = pool.clone();
+                off_thread(move || server::write(&pool, run)).await
+            }
+        }
+    }
+
+    /// Takes no more writes, finishes those that wait, and closes the file. Reads go on.
+    pub fn stop(&self) {
+        if let Writes::Sqlite(writer) = &self.inner.writes {
+            writer.stop();
+        }
+    }
+
+    /// Whether one process owns this database (SQLite), so that memory may decide what is current.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.inner.writes, Writes::Sqlite(_))
+    }
+}
+
+impl Inner {
+    fn read<T>(&self, run: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+        // A pooled connection whose server went away is found dead by the first read on it.
+        for _ in 0..POOL {
+            let mut pooled = self
+                .readers
+                .get()
+                .map_err(|_| Error::Unavailable("no database connection in time"))?;
+            pooled.broken = true;
+            let result = run(&mut pooled.conn);
+            pooled.broken = false;
+            match &result {
+                Err(error) if failure::severity(error) != failure::Severity::Statement => {
+                    tracing::warn!(%error, "a read is tried again on another connection");
+                    pooled.broken = true;
+                }
+                _ => return result,
+            }
+        }
+        Err(Error::Unavailable("the database cannot be read"))
+    }
+}
+
+/// Runs blocking work on the runtime's pool for it.
+async fn off_thread<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal(format!(
+            "database work ended early: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,138 @@
+//! One connection type over both databases, and how one is opened.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+
+use super::url::{DatabaseUrl, OpenError};
+
+/// A connection to either database. Queries in the common subset run on it directly; the few others
+/// go through [`each_backend!`](crate::db::each_backend) or [`OnBoth`].
+#[derive(diesel::MultiConnection)]
+pub enum DbConnection {
+    /// The embedded database.
+    Sqlite(diesel::SqliteConnection),
+    /// A PostgreSQL server.
+    Postgres(diesel::PgConnection),
+}
+
+impl std::fmt::Debug for DbConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite(_) => "DbConnection::Sqlite",
+            Self::Postgres(_) => "DbConnection::Postgres",
+        })
+    }
+}
+
+/// Runs one expression with the inner connection of whichever database this is: for what
+/// `MultiConnection` cannot express (`ON CONFLICT`, batch inserts, `FOR UPDATE`).
+macro_rules! each_backend {
+    ($conn:expr, |$inner:ident| $body:expr) => {
+        match $conn {
+            $crate::db::DbConnection::Sqlite($inner) => $body,
+            $crate::db::DbConnection::Postgres($inner) => $body,
+        }
+    };
+}
+pub(crate) use each_backend;
+
+/// A statement whose text is the same on both databases although the enum's own backend refuses it
+/// (`INSERT … ON CONFLICT …`).
+#[derive(Debug, Clone, Copy)]
+pub struct OnBoth<Q>(pub Q);
+
+impl<Q> QueryFragment<MultiBackend> for OnBoth<Q>
+where
+    Q: QueryFragment<diesel::sqlite::Sqlite> + QueryFragment<diesel::pg::Pg>,
+{
+    fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, MultiBackend>) -> QueryResult<()> {
+        MultiBackend::walk_variant_ast(&self.0, pass)
+    }
+}
+
+impl<Q: QueryId> QueryId for OnBoth<Q> {
+    type QueryId = Q::QueryId;
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q: Query> Query for OnBoth<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q> RunQueryDsl<DbConnection> for OnBoth<Q> {}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only; a stray write fails.
+    Read,
+    /// Reads and writes.
+    Write,
+}
+
+/// How long a SQLite connection waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens a connection.
+///
+/// # Errors
+/// [`OpenError`], in one line that says what to do about it.
+pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError> {
+    match url {
+        DatabaseUrl::Sqlite { path, max_pages } => {
+            let path_text = path
+                .to_str()
+                .ok_or_else(|| OpenError::path_is_not_text(path))?;
+            let mut conn = diesel::SqliteConnection::establish(path_text)
+                .map_err(|error| OpenError::sqlite(path, &error))?;
+            prepare_sqlite(&mut conn, access, *max_pages)
+                .map_err(|error| OpenError::sqlite_file(path, &error))?;
+            Ok(DbConnection::Sqlite(conn))
+        }
+        DatabaseUrl::Postgres { url, .. } => {
+            let mut conn = diesel::PgConnection::establish(url)
+                .map_err(|error| OpenError::postgres(url, &error))?;
+            prepare_postgres(&mut conn, access)
+                .map_err(|error| OpenError::postgres_session(url, &error))?;
+            Ok(DbConnection::Postgres(conn))
+        }
+    }
+}
+
+fn prepare_sqlite(
+    conn: &mut diesel::SqliteConnection,
+    access: Access,
+    max_pages: Option<u32>,
+) -> QueryResult<()> {
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}",
+        BUSY_TIMEOUT.as_millis()
+    ))?;
+    match access {
+        // An answer means it is on disk: FULL makes WAL mode sync at every commit.
+        Access::Write => {
+            conn.batch_execute(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+                 PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
+            )?;
+            if let Some(pages) = max_pages {
+                conn.batch_execute(&format!("PRAGMA max_page_count = {pages}"))?;
+            }
+            Ok(())
+        }
+        Access::Read => conn.batch_execute(
+            "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2048;",
+        ),
+    }
+}
+
+fn prepare_postgres(conn: &mut diesel::PgConnection, access: Access) -> QueryResult<()> {
+    conn.batch_execute("SET client_min_messages = warning; SET synchronous_commit = on")?;
+    match access {
+        Access::Write => Ok(()),
+        Access::Read => conn.batch_execute("SET default_transaction_read_only = on"),
+    }
+}

@@ -1,0 +1,29 @@
+//! Rows and the queries that find them. A row's methods own its SQL; rules live in `licensing`.
+
+pub(crate) mod account;
+pub(crate) mod activation;
+pub(crate) mod customer;
+pub(crate) mod event;
+pub(crate) mod instance;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod lot;
+pub(crate) mod order;
+pub(crate) mod product;
+pub(crate) mod refusal_count;
+pub(crate) mod sequence;
+pub(crate) mod stock;
+
+use diesel::prelude::*;
+
+use super::connection::MultiBackend;
+
+/// The columns of a row in the order of its struct, for `RETURNING` (`as_returning()` does not work
+/// on an enum of connections).
+pub(crate) trait Columns: Selectable<MultiBackend> + Sized {
+    fn columns() -> Self::SelectExpression {
+        Self::construct_selection()
+    }
+}
+
+impl<T: Selectable<MultiBackend>> Columns for T {}

@@ -1,0 +1,171 @@
+//! Accounts and their API tokens.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::Columns;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{accounts, api_tokens};
+use crate::db::types::{row_id, word_enum};
+
+row_id! {
+    /// The id of an account.
+    AccountId
+}
+row_id! {
+    /// The id of an API token (not its secret).
+    ApiTokenId
+}
+
+word_enum! {
+    /// What an account may do.
+    pub enum Role {
+        /// Everything.
+        Admin = "admin",
+        /// Sees everything, changes nothing.
+        Viewer = "viewer",
+        /// Reports orders and sees its own.
+        Shop = "shop",
+    }
+}
+
+/// Someone who calls the API: a shop's installation, a member of staff's script.
+#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[diesel(table_name = accounts, check_for_backend(MultiBackend))]
+pub(crate) struct Account {
+    pub id: AccountId,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// An API token. Several may share an account, so that one can be replaced without a gap.
+#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[diesel(table_name = api_tokens, check_for_backend(MultiBackend))]
+pub(crate) struct ApiToken {
+    pub id: ApiTokenId,
+    pub account_id: AccountId,
+    pub label: String,
+    pub hint: String,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Insertable)]
+#[diesel(table_name = api_tokens, treat_none_as_default_value = false)]
+pub(crate) struct NewApiToken<'a> {
+    pub account_id: AccountId,
+    pub label: &'a str,
+    pub secret_hash: &'a [u8],
+    pub hint: &'a str,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Account {
+    pub(crate) fn find(conn: &mut DbConnection, id: AccountId) -> QueryResult<Option<Self>> {
+        Self::query().find(id).first(conn).optional()
+    }
+
+    pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
+        Self::query()
+            .filter(accounts::name.eq(name))
+            .first(conn)
+            .optional()
+    }
+
+    /// Makes the account; `None` when the name is taken.
+    pub(crate) fn insert(
+        conn: &mut DbConnection,
+        name: &str,
+        role: Role,
+        now: Timestamp,
+    ) -> QueryResult<Option<Self>> {
+        OnBoth(
+            diesel::insert_into(accounts::table)
+                .values((
+                    accounts::name.eq(name),
+                    accounts::role.eq(role),
+                    accounts::created_at.eq(now),
+                    accounts::updated_at.eq(now),
+                ))
+                .on_conflict_do_nothing(),
+        )
+        .execute(conn)?;
+        Ok(Self::find_by_name(conn, name)?
+            .filter(|account| account.created_at == now && account.role == role))
+    }
+
+    pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {
+        let rows = Self::query()
+            .filter(accounts::id.gt(page.after_id()))
+            .order(accounts::id)
+            .limit(page.fetch())
+            .load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+}
+
+impl ApiToken {
+    pub(crate) fn insert(conn: &mut DbConnection, token: &NewApiToken<'_>) -> QueryResult<Self> {
+        diesel::insert_into(api_tokens::table)
+            .values(token)
+            .returning(Self::columns())
+            .get_result(conn)
+    }
+
+    /// The account that a presented token speaks for, when the token is in force at `now`.
+    pub(crate) fn account_of(
+        conn: &mut DbConnection,
+        secret_hash: &[u8],
+        now: Timestamp,
+    ) -> QueryResult<Option<Account>> {
+        accounts::table
+            .inner_join(api_tokens::table)
+            .filter(api_tokens::secret_hash.eq(secret_hash))
+            .filter(api_tokens::revoked_at.is_null())
+            .filter(
+                api_tokens::expires_at
+                    .is_null()
+                    .or(api_tokens::expires_at.gt(now)),
+            )
+            .select(Account::columns())
+            .first(conn)
+            .optional()
+    }
+
+    /// Marks the token as revoked; `None` when there is no such token. A repeat keeps the first time.
+    pub(crate) fn revoke(
+        conn: &mut DbConnection,
+        id: ApiTokenId,
+        now: Timestamp,
+    ) -> QueryResult<Option<Self>> {
+        diesel::update(
+            api_tokens::table
+                .find(id)
+                .filter(api_tokens::revoked_at.is_null()),
+        )
+        .set(api_tokens::revoked_at.eq(now))
+        .execute(conn)?;
+        Self::query().find(id).first(conn).optional()
+    }
+
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        account: Option<AccountId>,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let mut query = Self::query()
+            .filter(api_tokens::id.gt(page.after_id()))
+            .into_boxed();
+        if let Some(account) = account {
+            query = query.filter(api_tokens::account_id.eq(account));
+        }
+        let rows = query.order(api_tokens::id).limit(page.fetch()).load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+}

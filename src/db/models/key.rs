@@ -1,0 +1,335 @@
+//! Product keys.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, each_backend};
+use crate::db::models::Columns;
+use crate::db::models::customer::CustomerId;
+use crate::db::models::lot::LotId;
+use crate::db::models::order::{OrderId, OrderLineId};
+use crate::db::models::product::{Product, ProductId};
+use crate::db::models::sequence::SequenceId;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{keys, lots, products, stock};
+use crate::db::types::{JsonObject, row_id, word_enum};
+
+row_id! {
+    /// The id of a key; the middle part of its number.
+    KeyId
+}
+
+word_enum! {
+    /// Where a key stands. (Revoked, suspended, terminated and expired are separate facts.)
+    pub enum KeyStatus {
+        /// In stock, for sale.
+        Active = "active",
+        /// In stock, not for sale.
+        Inactive = "inactive",
+        /// Assigned, not handed over yet.
+        Sold = "sold",
+        /// Handed over to its buyer.
+        Delivered = "delivered",
+        /// Out of use.
+        Disabled = "disabled",
+    }
+}
+
+word_enum! {
+    /// Where a key's text came from.
+    pub enum KeySource {
+        /// An import.
+        Import = "import",
+    }
+}
+
+/// One product key. Its text is sealed; `licensing` opens it through the vault.
+#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[diesel(table_name = keys, check_for_backend(MultiBackend))]
+pub(crate) struct Key {
+    pub id: KeyId,
+    pub text_sealed: Option<Vec<u8>>,
+    pub sequence_id: Option<SequenceId>,
+    pub product_id: Option<ProductId>,
+    pub order_id: Option<OrderId>,
+    pub order_line_id: Option<OrderLineId>,
+    pub customer_id: Option<CustomerId>,
+    pub parent_key: Option<KeyId>,
+    pub number_prefix: String,
+    pub number_version: i64,
+    pub source: KeySource,
+    pub status: KeyStatus,
+    pub status_before: Option<KeyStatus>,
+    pub disabled_by_order: bool,
+    pub max_activations: Option<i64>,
+    pub anonymous_activations: i64,
+    pub expires_at: Option<Timestamp>,
+    pub valid_for_days: Option<i64>,
+    pub assigned_at: Option<Timestamp>,
+    pub delivered_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub suspended_at: Option<Timestamp>,
+    pub terminated_at: Option<Timestamp>,
+    pub extra: Option<JsonObject>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A key about to be stored.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = keys, treat_none_as_default_value = false)]
+pub(crate) struct NewKey {
+    pub id: i64,
+    pub text_sealed: Vec<u8>,
+    pub text_hash: Vec<u8>,
+    pub sequence_id: SequenceId,
+    pub product_id: Option<ProductId>,
+    pub lot_id: LotId,
+    pub number_prefix: String,
+    pub number_version: i64,
+    pub source: KeySource,
+    pub status: KeyStatus,
+    pub disabled_by_order: bool,
+    pub max_activations: Option<i64>,
+    pub anonymous_activations: i64,
+    pub expires_at: Option<Timestamp>,
+    pub valid_for_days: Option<i64>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// What issuing writes on a key.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = keys, treat_none_as_null = true)]
+pub(crate) struct Assignment {
+    pub product_id: ProductId,
+    pub order_id: OrderId,
+    pub order_line_id: OrderLineId,
+    pub customer_id: Option<CustomerId>,
+    pub number_prefix: String,
+    pub status: KeyStatus,
+    pub max_activations: Option<i64>,
+    pub expires_at: Option<Timestamp>,
+    pub assigned_at: Timestamp,
+    pub delivered_at: Option<Timestamp>,
+    pub updated_at: Timestamp,
+}
+
+/// Which keys a list shows; every condition that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyFilter {
+    pub id: Option<KeyId>,
+    pub status: Option<KeyStatus>,
+    pub product: Option<ProductId>,
+    pub sequence: Option<SequenceId>,
+    pub orders: Option<Vec<OrderId>>,
+    pub customer: Option<CustomerId>,
+    pub revoked: Option<bool>,
+    pub expired: Option<bool>,
+}
+
+impl Key {
+    pub(crate) fn find(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
+        Self::published()
+            .filter(keys::id.eq(id))
+            .select(Self::columns())
+            .first(conn)
+            .optional()
+    }
+
+    /// As [`Key::find`], locked until the transaction ends where the database locks rows.
+    pub(crate) fn lock(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let locked = keys::table.find(id).select(keys::id).for_no_key_update();
+            if locked.first::<KeyId>(inner).optional()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::find(conn, id)
+    }
+
+    /// The key with this text's hash, and its product once it has one.
+    pub(crate) fn find_by_hash(
+        conn: &mut DbConnection,
+        text_hash: &[u8],
+    ) -> QueryResult<Option<(Self, Option<Product>)>> {
+        keys::table
+            .left_join(products::table)
+            .filter(keys::text_hash.eq(text_hash))
+            .select((Self::columns(), Option::<Product>::columns()))
+            .first(conn)
+            .optional()
+    }
+
+    /// As [`Key::find_by_hash`], locked until the transaction ends where the database locks rows, so
+    /// that its activations can be counted and added to without another in between.
+    pub(crate) fn lock_by_hash(
+        conn: &mut DbConnection,
+        text_hash: &[u8],
+    ) -> QueryResult<Option<(Self, Option<Product>)>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let locked = keys::table
+                .filter(keys::text_hash.eq(text_hash))
+                .select(keys::id)
+                .for_no_key_update();
+            if locked.first::<KeyId>(inner).optional()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::find_by_hash(conn, text_hash)
+    }
+
+    /// The key of this id with its product.
+    pub(crate) fn find_with_product(
+        conn: &mut DbConnection,
+        id: KeyId,
+    ) -> QueryResult<Option<(Self, Option<Product>)>> {
+        keys::table
+            .left_join(products::table)
+            .filter(keys::id.eq(id))
+            .select((Self::columns(), Option::<Product>::columns()))
+            .first(conn)
+            .optional()
+    }
+
+    /// The keys of an order, in the order in which they were issued.
+    pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
+        Self::query()
+            .filter(keys::order_id.eq_any(orders.iter().map(|id| Some(*id))))
+            .order(keys::id)
+            .load(conn)
+    }
+
+    /// Stores the keys whose texts are new; returns the ids of those stored.
+    pub(crate) fn insert_new(conn: &mut DbConnection, rows: &[NewKey]) -> QueryResult<Vec<i64>> {
+        let mut stored = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(500) {
+            let ids: Vec<i64> = each_backend!(conn, |inner| {
+                diesel::insert_into(keys::table)
+                    .values(rows)
+                    .on_conflict_do_nothing()
+                    .returning(keys::id)
+                    .get_results(inner)
+            })?;
+            stored.extend(ids);
+        }
+        Ok(stored)
+    }
+
+    /// Assigns a key that was never assigned; `false` when it was.
+    pub(crate) fn assign(
+        conn: &mut DbConnection,
+        id: KeyId,
+        assignment: &Assignment,
+    ) -> QueryResult<bool> {
+        let free = keys::table
+            .find(id)
+            .filter(keys::assigned_at.is_null())
+            .filter(keys::status.eq(KeyStatus::Active));
+        Ok(diesel::update(free).set(assignment).execute(conn)? == 1)
+    }
+
+    /// Writes where the key stands.
+    pub(crate) fn save_standing(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(keys::table.find(self.id))
+            .set((
+                keys::status.eq(self.status),
+                keys::status_before.eq(self.status_before),
+                keys::disabled_by_order.eq(self.disabled_by_order),
+                keys::revoked_at.eq(self.revoked_at),
+                keys::updated_at.eq(self.updated_at),
+            ))
+            .execute(conn)
+            .map(drop)
+    }
+
+    /// Deletes up to `slice` keys of a sequence that were never assigned; returns how many went.
+    pub(crate) fn delete_unassigned(
+        conn: &mut DbConnection,
+        sequence: SequenceId,
+        slice: i64,
+    ) -> QueryResult<usize> {
+        let ids: Vec<i64> = keys::table
+            .filter(
+                keys::sequence_id
+                    .eq(sequence)
+                    .and(keys::assigned_at.is_null()),
+            )
+            .order(keys::id)
+            .limit(slice)
+            .select(keys::id)
+            .load(conn)?;
+        // Out of stock first: what is taken there in the same moment has been assigned and stays.
+        let mine = stock::table
+            .filter(stock::sequence_id.eq(sequence))
+            .filter(stock::key_id.eq_any(&ids));
+        each_backend!(conn, |inner| diesel::delete(mine).execute(inner))?;
+        diesel::delete(
+            keys::table
+                .filter(keys::id.eq_any(&ids))
+                .filter(keys::assigned_at.is_null()),
+        )
+        .execute(conn)?;
+        Ok(ids.len())
+    }
+
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        filter: &KeyFilter,
+        now: Timestamp,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let mut query = Self::published()
+            .filter(keys::id.gt(page.after_id()))
+            .into_boxed();
+        if let Some(id) = filter.id {
+            query = query.filter(keys::id.eq(id));
+        }
+        if let Some(status) = filter.status {
+            query = query.filter(keys::status.eq(status));
+        }
+        if let Some(product) = filter.product {
+            query = query.filter(keys::product_id.eq(product));
+        }
+        if let Some(sequence) = filter.sequence {
+            query = query.filter(keys::sequence_id.eq(sequence));
+        }
+        if let Some(orders) = &filter.orders {
+            query = query.filter(
+                keys::order_id.eq_any(orders.iter().map(|id| Some(*id)).collect::<Vec<_>>()),
+            );
+        }
+        if let Some(customer) = filter.customer {
+            query = query.filter(keys::customer_id.eq(customer));
+        }
+        query = match filter.revoked {
+            Some(true) => query.filter(keys::revoked_at.is_not_null()),
+            Some(false) => query.filter(keys::revoked_at.is_null()),
+            None => query,
+        };
+        query = match filter.expired {
+            Some(true) => query.filter(keys::expires_at.le(now)),
+            Some(false) => query.filter(keys::expires_at.is_null().or(keys::expires_at.gt(now))),
+            None => query,
+        };
+        let rows = query
+            .order(keys::id)
+            .limit(page.fetch())
+            .select(Self::columns())
+            .load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+
+    /// Keys of lots that are published, or of no lot.
+    #[diesel::dsl::auto_type(no_type_alias)]
+    fn published() -> _ {
+        let unpublished = lots::table
+            .filter(lots::published_at.is_null())
+            .select(lots::id);
+        keys::table.filter(
+            keys::lot_id
+                .is_null()
+                .or(keys::lot_id.assume_not_null().ne_all(unpublished)),
+        )
+    }
+}

@@ -1,0 +1,339 @@
+//! Orders, their lines, and the statuses that they can have.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::Columns;
+use crate::db::models::account::AccountId;
+use crate::db::models::customer::CustomerId;
+use crate::db::models::product::ProductId;
+use crate::db::models::sequence::SequenceId;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{accounts, order_lines, order_statuses, orders, products};
+use crate::db::types::{JsonObject, row_id, word_enum};
+
+row_id! {
+    /// The id of an order.
+    OrderId
+}
+row_id! {
+    /// The id of an order line.
+    OrderLineId
+}
+
+word_enum! {
+    /// What a status means to Countersign.
+    pub enum OrderState {
+        /// Not paid yet.
+        Pending = "pending",
+        /// Paid.
+        PaymentReceived = "payment_received",
+        /// Paid, being handled by the merchant.
+        Processing = "processing",
+        /// Paid and done.
+        Completed = "completed",
+        /// Called off.
+        Cancelled = "cancelled",
+        /// Paid back.
+        Refunded = "refunded",
+    }
+}
+
+word_enum! {
+    /// Whether an order has got the keys that it is owed.
+    pub enum IssueState {
+        /// Nothing is owed.
+        None = "none",
+        /// Keys are to be issued.
+        Wanted = "wanted",
+        /// Keys are to be issued as soon as there is stock.
+        WaitingStock = "waiting_stock",
+        /// A hook has not said yes yet.
+        WaitingHook = "waiting_hook",
+        /// Outside code has not made the keys yet.
+        WaitingExternal = "waiting_external",
+        /// The keys are issued.
+        Done = "done",
+    }
+}
+
+/// A configured order status.
+#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[diesel(table_name = order_statuses, check_for_backend(MultiBackend))]
+pub(crate) struct OrderStatus {
+    pub id: String,
+    pub state: OrderState,
+}
+
+/// What a shop reported.
+#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
+#[diesel(table_name = orders, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub(crate) struct Order {
+    pub id: OrderId,
+    pub account_id: AccountId,
+    #[diesel(column_name = ref_)]
+    pub reference: String,
+    pub status: String,
+    pub state: OrderState,
+    pub reported_status: String,
+    pub payment_method: Option<String>,
+    pub customer_id: Option<CustomerId>,
+    pub issue_state: IssueState,
+    pub issue_wanted_at: Option<Timestamp>,
+    pub issue_error: Option<JsonObject>,
+    pub keys_issued_at: Option<Timestamp>,
+    pub occurred_at: Option<Timestamp>,
+    pub revision: i64,
+    pub extra: JsonObject,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// One product and quantity of an order.
+#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
+#[diesel(table_name = order_lines, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub(crate) struct OrderLine {
+    pub id: OrderLineId,
+    pub order_id: OrderId,
+    #[diesel(column_name = ref_)]
+    pub reference: String,
+    pub position: i64,
+    pub product_id: Option<ProductId>,
+    pub sku: String,
+    pub quantity: i64,
+    pub managed: bool,
+    pub extra: JsonObject,
+    pub removed_at: Option<Timestamp>,
+}
+
+/// A line about to be stored.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = order_lines, treat_none_as_default_value = false)]
+pub(crate) struct NewOrderLine {
+    pub order_id: OrderId,
+    #[diesel(column_name = ref_)]
+    pub reference: String,
+    pub position: i64,
+    pub product_id: Option<ProductId>,
+    pub sku: String,
+    pub quantity: i64,
+    pub managed: bool,
+    pub extra: JsonObject,
+}
+
+/// Which orders a list shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OrderFilter {
+    pub account: Option<AccountId>,
+    pub status: Option<String>,
+    pub customers: Option<Vec<CustomerId>>,
+    pub sku: Option<String>,
+}
+
+impl OrderStatus {
+    pub(crate) fn find(conn: &mut DbConnection, id: &str) -> QueryResult<Option<Self>> {
+        Self::query().find(id).first(conn).optional()
+    }
+
+    pub(crate) fn default_of(conn: &mut DbConnection, state: OrderState) -> QueryResult<Self> {
+        Self::query()
+            .filter(
+                order_statuses::state
+                    .eq(state)
+                    .and(order_statuses::is_default),
+            )
+            .first(conn)
+    }
+
+    pub(crate) fn ids(conn: &mut DbConnection) -> QueryResult<Vec<String>> {
+        order_statuses::table
+            .order(order_statuses::id)
+            .select(order_statuses::id)
+            .load(conn)
+    }
+}
+
+impl OrderState {
+    /// Whether the order has been paid for and the money is still here.
+    pub(crate) fn is_paid(self) -> bool {
+        matches!(
+            self,
+            Self::PaymentReceived | Self::Processing | Self::Completed
+        )
+    }
+}
+
+impl Order {
+    /// The order of this reference, made as pending if there is none; and whether it was made. Locked
+    /// until the transaction ends where the database locks rows.
+    pub(crate) fn find_or_insert(
+        conn: &mut DbConnection,
+        account: AccountId,
+        reference: &str,
+        pending: &OrderStatus,
+        now: Timestamp,
+    ) -> QueryResult<(Self, bool)> {
+        let made = OnBoth(
+            diesel::insert_into(orders::table)
+                .values((
+                    orders::account_id.eq(account),
+                    orders::ref_.eq(reference),
+                    orders::status.eq(&pending.id),
+                    orders::state.eq(OrderState::Pending),
+                    orders::reported_status.eq(&pending.id),
+                    orders::issue_state.eq(IssueState::None),
+                    orders::revision.eq(0i64),
+                    orders::extra.eq(JsonObject::default()),
+                    orders::created_at.eq(now),
+                    orders::updated_at.eq(now),
+                ))
+                .on_conflict_do_nothing(),
+        )
+        .execute(conn)?;
+        let id = orders::table
+            .filter(
+                orders::account_id
+                    .eq(account)
+                    .and(orders::ref_.eq(reference)),
+            )
+            .select(orders::id)
+            .first(conn)?;
+        Ok((
+            Self::lock(conn, id)?.ok_or(diesel::result::Error::NotFound)?,
+            made == 1,
+        ))
+    }
+
+    /// The order, locked until the transaction ends where the database locks rows.
+    pub(crate) fn lock(conn: &mut DbConnection, id: OrderId) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let locked = orders::table.find(id).select(orders::id).for_update();
+            if locked.first::<OrderId>(inner).optional()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::query().find(id).first(conn).optional()
+    }
+
+    /// Orders of this reference: one in a shop, perhaps several over all shops.
+    pub(crate) fn find_by_ref(
+        conn: &mut DbConnection,
+        account: Option<AccountId>,
+        reference: &str,
+    ) -> QueryResult<Vec<Self>> {
+        let mut query = Self::query()
+            .filter(orders::ref_.eq(reference))
+            .into_boxed();
+        if let Some(account) = account {
+            query = query.filter(orders::account_id.eq(account));
+        }
+        query.order(orders::id).limit(2).load(conn)
+    }
+
+    pub(crate) fn find_many(conn: &mut DbConnection, ids: &[OrderId]) -> QueryResult<Vec<Self>> {
+        Self::query().filter(orders::id.eq_any(ids)).load(conn)
+    }
+
+    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(orders::table.find(self.id))
+            .set(self)
+            .execute(conn)
+            .map(drop)
+    }
+
+    pub(crate) fn shop_name(&self, conn: &mut DbConnection) -> QueryResult<String> {
+        accounts::table
+            .find(self.account_id)
+            .select(accounts::name)
+            .first(conn)
+    }
+
+    /// Paid orders that wait for keys of this sequence, oldest first, after the place given.
+    pub(crate) fn waiting_for(
+        conn: &mut DbConnection,
+        sequence: SequenceId,
+        after: (Timestamp, OrderId),
+        limit: i64,
+    ) -> QueryResult<Vec<(Timestamp, OrderId)>> {
+        let lines = order_lines::table.inner_join(products::table).filter(
+            order_lines::order_id
+                .eq(orders::id)
+                .and(products::sequence_id.eq(sequence)),
+        );
+        orders::table
+            .filter(orders::issue_state.eq_any([IssueState::Wanted, IssueState::WaitingStock]))
+            .filter(
+                orders::issue_wanted_at
+                    .gt(after.0)
+                    .or(orders::issue_wanted_at
+                        .eq(after.0)
+                        .and(orders::id.gt(after.1))),
+            )
+            .filter(diesel::dsl::exists(lines))
+            .order((orders::issue_wanted_at, orders::id))
+            .limit(limit)
+            .select((orders::issue_wanted_at.assume_not_null(), orders::id))
+            .load(conn)
+    }
+
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        filter: &OrderFilter,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let mut query = Self::query()
+            .filter(orders::id.gt(page.after_id()))
+            .into_boxed();
+        if let Some(account) = filter.account {
+            query = query.filter(orders::account_id.eq(account));
+        }
+        if let Some(status) = &filter.status {
+            query = query.filter(orders::status.eq(status.clone()));
+        }
+        if let Some(customers) = &filter.customers {
+            query = query.filter(
+                orders::customer_id
+                    .eq_any(customers.iter().map(|id| Some(*id)).collect::<Vec<_>>()),
+            );
+        }
+        if let Some(sku) = &filter.sku {
+            let lines = order_lines::table.filter(
+                order_lines::order_id
+                    .eq(orders::id)
+                    .and(order_lines::sku.eq(sku.clone())),
+            );
+            query = query.filter(diesel::dsl::exists(lines));
+        }
+        let rows = query.order(orders::id).limit(page.fetch()).load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+}
+
+impl OrderLine {
+    /// The lines of the orders, removed ones included, in the shop's order.
+    pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
+        Self::query()
+            .filter(order_lines::order_id.eq_any(orders))
+            .order((
+                order_lines::order_id,
+                order_lines::position,
+                order_lines::id,
+            ))
+            .load(conn)
+    }
+
+    pub(crate) fn insert(conn: &mut DbConnection, line: &NewOrderLine) -> QueryResult<Self> {
+        diesel::insert_into(order_lines::table)
+            .values(line)
+            .returning(Self::columns())
+            .get_result(conn)
+    }
+
+    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(order_lines::table.find(self.id))
+            .set(self)
+            .execute(conn)
+            .map(drop)
+    }
+}

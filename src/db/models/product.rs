@@ -1,0 +1,177 @@
+//! Products.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::sequence::SequenceId;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{keys, order_lines, products};
+use crate::db::types::{JsonObject, row_id, word_enum};
+
+row_id! {
+    /// The id of a product.
+    ProductId
+}
+
+word_enum! {
+    /// Whether a product can be bought.
+    pub enum ProductStatus {
+        /// Being set up; cannot be bought.
+        Draft = "draft",
+        /// Can be bought.
+        Published = "published",
+    }
+}
+
+word_enum! {
+    /// What a bought quantity means for activations.
+    pub enum LimitBasis {
+        /// Quantity × delivery quantity keys, each with its own limit.
+        Key = "key",
+        /// Delivery quantity keys, each with the bought quantity as its limit.
+        Quantity = "quantity",
+    }
+}
+
+/// Something a shop sells.
+#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
+#[diesel(table_name = products, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub(crate) struct Product {
+    pub id: ProductId,
+    pub sku: String,
+    pub name: String,
+    pub status: ProductStatus,
+    pub is_virtual: bool,
+    pub downloadable: bool,
+    pub sells_keys: bool,
+    pub activation_managed: bool,
+    pub sequence_id: Option<SequenceId>,
+    pub delivery_quantity: i64,
+    pub activation_limit_basis: LimitBasis,
+    pub number_prefix: String,
+    pub renew_by_days: i64,
+    pub grace_days: i64,
+    pub auto_deliver: bool,
+    pub self_release: bool,
+    pub releases_per_month: Option<i64>,
+    pub entitlements: JsonObject,
+    pub extra: JsonObject,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A product about to be made.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = products, treat_none_as_default_value = false)]
+pub(crate) struct NewProduct {
+    pub sku: String,
+    pub name: String,
+    pub status: ProductStatus,
+    pub is_virtual: bool,
+    pub downloadable: bool,
+    pub sells_keys: bool,
+    pub activation_managed: bool,
+    pub sequence_id: Option<SequenceId>,
+    pub delivery_quantity: i64,
+    pub activation_limit_basis: LimitBasis,
+    pub number_prefix: String,
+    pub renew_by_days: i64,
+    pub grace_days: i64,
+    pub auto_deliver: bool,
+    pub self_release: bool,
+    pub releases_per_month: Option<i64>,
+    pub entitlements: JsonObject,
+    pub extra: JsonObject,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Product {
+    pub(crate) fn find(conn: &mut DbConnection, id: ProductId) -> QueryResult<Self> {
+        Self::query().find(id).first(conn)
+    }
+
+    pub(crate) fn find_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
+        Self::query()
+            .filter(products::sku.eq(sku))
+            .first(conn)
+            .optional()
+    }
+
+    /// As [`Product::find_by_sku`], and keeps others from referring to it until this transaction ends.
+    pub(crate) fn lock_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let locked = products::table
+                .filter(products::sku.eq(sku))
+                .select(products::id)
+                .for_update();
+            if locked.first::<ProductId>(inner).optional()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::find_by_sku(conn, sku)
+    }
+
+    pub(crate) fn find_many(conn: &mut DbConnection, skus: &[String]) -> QueryResult<Vec<Self>> {
+        Self::query().filter(products::sku.eq_any(skus)).load(conn)
+    }
+
+    pub(crate) fn of_sequence(
+        conn: &mut DbConnection,
+        sequence: SequenceId,
+    ) -> QueryResult<Vec<Self>> {
+        Self::query()
+            .filter(products::sequence_id.eq(sequence))
+            .order(products::id)
+            .load(conn)
+    }
+
+    /// Makes the product; `None` when the sku is taken.
+    pub(crate) fn insert(conn: &mut DbConnection, new: &NewProduct) -> QueryResult<Option<Self>> {
+        let made = OnBoth(
+            diesel::insert_into(products::table)
+                .values(new)
+                .on_conflict_do_nothing(),
+        )
+        .execute(conn)?;
+        if made == 0 {
+            Ok(None)
+        } else {
+            Self::find_by_sku(conn, &new.sku)
+        }
+    }
+
+    /// Writes every column.
+    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(products::table.find(self.id))
+            .set(self)
+            .execute(conn)
+            .map(drop)
+    }
+
+    /// Whether a key or an order line refers to it.
+    pub(crate) fn is_in_use(&self, conn: &mut DbConnection) -> QueryResult<bool> {
+        let by_key = keys::table.filter(keys::product_id.eq(self.id));
+        let by_line = order_lines::table.filter(order_lines::product_id.eq(self.id));
+        Ok(
+            diesel::select(diesel::dsl::exists(by_key)).get_result(conn)?
+                || diesel::select(diesel::dsl::exists(by_line)).get_result(conn)?,
+        )
+    }
+
+    pub(crate) fn delete(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::delete(products::table.find(self.id))
+            .execute(conn)
+            .map(drop)
+    }
+
+    pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {
+        let rows = Self::query()
+            .filter(products::id.gt(page.after_id()))
+            .order(products::id)
+            .limit(page.fetch())
+            .load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+}

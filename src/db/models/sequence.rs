@@ -1,0 +1,151 @@
+//! Sequences: named collections of keys.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::key::KeyStatus;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{keys, lots, sequences};
+use crate::db::types::{JsonObject, row_id, word_enum};
+
+row_id! {
+    /// The id of a sequence.
+    SequenceId
+}
+
+word_enum! {
+    /// Where the keys of a sequence come from.
+    pub enum SequenceSource {
+        /// They were imported or entered beforehand.
+        Pool = "pool",
+    }
+}
+
+/// A named collection of keys, any of which unlocks the products that use it.
+#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[diesel(table_name = sequences, check_for_backend(MultiBackend))]
+pub(crate) struct Sequence {
+    pub id: SequenceId,
+    pub name: String,
+    pub source: SequenceSource,
+    pub low_stock_threshold: Option<i64>,
+    pub extra: JsonObject,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Set when it was deleted: the row stays so that assigned keys keep the name.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// How many keys of a sequence have each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct KeyCounts {
+    /// In stock, for sale.
+    pub active: i64,
+    /// In stock, not for sale.
+    pub inactive: i64,
+    /// Assigned, not handed over yet.
+    pub sold: i64,
+    /// Handed over.
+    pub delivered: i64,
+    /// Out of use.
+    pub disabled: i64,
+}
+
+impl Sequence {
+    pub(crate) fn find(conn: &mut DbConnection, id: SequenceId) -> QueryResult<Self> {
+        Self::query().find(id).first(conn)
+    }
+
+    /// The live sequence of this name.
+    pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
+        Self::query()
+            .filter(
+                sequences::name
+                    .eq(name)
+                    .and(sequences::deleted_at.is_null()),
+            )
+            .first(conn)
+            .optional()
+    }
+
+    /// Makes the sequence; `None` when the name is taken.
+    pub(crate) fn insert(
+        conn: &mut DbConnection,
+        name: &str,
+        low_stock_threshold: Option<i64>,
+        extra: &JsonObject,
+        now: Timestamp,
+    ) -> QueryResult<Option<Self>> {
+        let made = OnBoth(
+            diesel::insert_into(sequences::table)
+                .values((
+                    sequences::name.eq(name),
+                    sequences::source.eq(SequenceSource::Pool),
+                    sequences::low_stock_threshold.eq(low_stock_threshold),
+                    sequences::extra.eq(extra),
+                    sequences::created_at.eq(now),
+                    sequences::updated_at.eq(now),
+                ))
+                .on_conflict_do_nothing(),
+        )
+        .execute(conn)?;
+        if made == 0 {
+            Ok(None)
+        } else {
+            Self::find_by_name(conn, name)
+        }
+    }
+
+    /// Writes what an edit may change.
+    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(sequences::table.find(self.id))
+            .set((
+                sequences::name.eq(&self.name),
+                sequences::low_stock_threshold.eq(self.low_stock_threshold),
+                sequences::extra.eq(&self.extra),
+                sequences::updated_at.eq(self.updated_at),
+                sequences::deleted_at.eq(self.deleted_at),
+            ))
+            .execute(conn)
+            .map(drop)
+    }
+
+    pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {
+        let rows = Self::query()
+            .filter(sequences::id.gt(page.after_id()))
+            .filter(sequences::deleted_at.is_null())
+            .order(sequences::id)
+            .limit(page.fetch())
+            .load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+    }
+
+    /// Counts the keys of published lots by status.
+    pub(crate) fn key_counts(&self, conn: &mut DbConnection) -> QueryResult<KeyCounts> {
+        let unpublished = lots::table
+            .filter(lots::published_at.is_null())
+            .select(lots::id);
+        let rows: Vec<(KeyStatus, i64)> = keys::table
+            .filter(keys::sequence_id.eq(self.id))
+            .filter(
+                keys::lot_id
+                    .is_null()
+                    .or(keys::lot_id.assume_not_null().ne_all(unpublished)),
+            )
+            .group_by(keys::status)
+            .select((keys::status, diesel::dsl::count_star()))
+            .load(conn)?;
+        let mut counts = KeyCounts::default();
+        for (status, count) in rows {
+            *match status {
+                KeyStatus::Active => &mut counts.active,
+                KeyStatus::Inactive => &mut counts.inactive,
+                KeyStatus::Sold => &mut counts.sold,
+                KeyStatus::Delivered => &mut counts.delivered,
+                KeyStatus::Disabled => &mut counts.disabled,
+            } = count;
+        }
+        Ok(counts)
+    }
+}

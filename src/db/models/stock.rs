@@ -1,0 +1,179 @@
+//! The stock table: what can be claimed, first in, first out.
+//!
+//! Claiming deletes the row in the transaction that assigns the key, so a roll-back puts it back where
+//! it was. Rows of unpublished lots are stepped over as ranges, never one by one: an import of a
+//! million keys may be staged beside the last few that are for sale.
+
+use diesel::prelude::*;
+
+use crate::clock::Timestamp;
+use crate::db::connection::{DbConnection, MultiBackend, each_backend};
+use crate::db::models::lot::LotId;
+use crate::db::models::product::ProductId;
+use crate::db::models::sequence::SequenceId;
+use crate::db::schema::{keys, lots, stock};
+
+/// The product id of stock that any product of the sequence may take.
+const ANY_PRODUCT: i64 = 0;
+
+/// One key in stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, HasQuery, Insertable)]
+#[diesel(table_name = stock, check_for_backend(MultiBackend))]
+pub(crate) struct StockRow {
+    pub sequence_id: SequenceId,
+    pub product_id: i64,
+    pub lot_id: LotId,
+    pub key_id: i64,
+}
+
+/// Whether to wait for rows that another transaction holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Step over them.
+    Skip,
+    /// Wait for them: they may come back.
+    Wait,
+}
+
+impl StockRow {
+    /// A key that `product` alone may take, or any product of the sequence.
+    pub(crate) fn new(
+        sequence: SequenceId,
+        product: Option<ProductId>,
+        lot: LotId,
+        key_id: i64,
+    ) -> Self {
+        Self {
+            sequence_id: sequence,
+            product_id: product.map_or(ANY_PRODUCT, |product| product.0),
+            lot_id: lot,
+            key_id,
+        }
+    }
+
+    pub(crate) fn insert_all(conn: &mut DbConnection, rows: &[Self]) -> QueryResult<()> {
+        for rows in rows.chunks(1000) {
+            each_backend!(conn, |inner| diesel::insert_into(stock::table)
+                .values(rows)
+                .execute(inner))?;
+        }
+        Ok(())
+    }
+
+    /// The `count` oldest keys that `product` can take, leaving out those in `taken`, locked until the
+    /// transaction ends where the database locks rows. Fewer when there are fewer.
+    pub(crate) fn oldest(
+        conn: &mut DbConnection,
+        sequence: SequenceId,
+        product: ProductId,
+        count: usize,
+        taken: &[Self],
+        held: Held,
+    ) -> QueryResult<Vec<Self>> {
+        // Taken rows are still in the table: fetch enough to step over them.
+        let fetch = count + taken.len();
+        let ranges = published_ranges(conn)?;
+        let mut found = Vec::new();
+        for product_id in [product.0, ANY_PRODUCT] {
+            let mut of_product = Vec::new();
+            for range in &ranges {
+                let left = fetch - of_product.len();
+                if left == 0 {
+                    break;
+                }
+                of_product.extend(in_range(conn, sequence, product_id, *range, left, held)?);
+            }
+            found.extend(of_product);
+        }
+        found.retain(|row| !taken.contains(row));
+        found.sort_unstable_by_key(|row| (row.lot_id, row.key_id));
+        found.truncate(count);
+        Ok(found)
+    }
+
+    /// Takes the rows out of stock; `false` when one was not there any more.
+    pub(crate) fn take(conn: &mut DbConnection, rows: &[Self]) -> QueryResult<bool> {
+        for row in rows {
+            let own = (row.sequence_id, row.product_id, row.lot_id, row.key_id);
+            if diesel::delete(stock::table.find(own)).execute(conn)? != 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts the keys that could be sold now, exactly: those kept for `product`, or with `None` those
+    /// that any product of the sequence may take.
+    pub(crate) fn count(
+        conn: &mut DbConnection,
+        sequence: SequenceId,
+        product: Option<ProductId>,
+        now: Timestamp,
+    ) -> QueryResult<i64> {
+        let mut count = 0;
+        for (from, to) in published_ranges(conn)? {
+            count += stock::table
+                .inner_join(keys::table.on(keys::id.eq(stock::key_id)))
+                .filter(stock::sequence_id.eq(sequence))
+                .filter(stock::product_id.eq(product.map_or(ANY_PRODUCT, |product| product.0)))
+                .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
+                .filter(keys::expires_at.is_null().or(keys::expires_at.gt(now)))
+                .count()
+                .get_result::<i64>(conn)?;
+        }
+        Ok(count)
+    }
+}
+
+/// The ids of published lots as open intervals between the few that are not published.
+fn published_ranges(conn: &mut DbConnection) -> QueryResult<Vec<(LotId, LotId)>> {
+    let unpublished: Vec<LotId> = lots::table
+        .filter(lots::published_at.is_null())
+        .order(lots::id)
+        .select(lots::id)
+        .load(conn)?;
+    let from = std::iter::once(LotId(i64::MIN)).chain(unpublished.iter().copied());
+    let to = unpublished
+        .iter()
+        .copied()
+        .chain(std::iter::once(LotId(i64::MAX)));
+    Ok(from.zip(to).collect())
+}
+
+fn in_range(
+    conn: &mut DbConnection,
+    sequence: SequenceId,
+    product_id: i64,
+    (from, to): (LotId, LotId),
+    limit: usize,
+    held: Held,
+) -> QueryResult<Vec<StockRow>> {
+    let rows = stock::table
+        .filter(stock::sequence_id.eq(sequence))
+        .filter(stock::product_id.eq(product_id))
+        .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
+        .order((stock::lot_id, stock::key_id))
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+        .select((
+            stock::sequence_id,
+            stock::product_id,
+            stock::lot_id,
+            stock::key_id,
+        ));
+    let rows: Vec<(SequenceId, i64, LotId, i64)> = match conn {
+        DbConnection::Sqlite(inner) => rows.load(inner)?,
+        DbConnection::Postgres(inner) => match held {
+            Held::Skip => rows.for_update().skip_locked().load(inner)?,
+            Held::Wait => rows.for_update().load(inner)?,
+        },
+    };
+    Ok(rows
+        .into_iter()
+        .map(|(sequence_id, product_id, lot_id, key_id)| StockRow {
+            sequence_id,
+            product_id,
+            lot_id,
+            key_id,
+        })
+        .collect())
+}

@@ -1,0 +1,91 @@
+//! Writing to PostgreSQL: a transaction on a pooled connection, run again when the server asks for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use diesel::connection::TransactionManager;
+use diesel::prelude::*;
+
+use super::connection::DbConnection;
+use super::failure::{Severity, of_diesel, severity};
+use super::pool::{Pool, Pooled};
+use crate::error::{Error, Result};
+
+/// How often a transaction that lost a deadlock, or found its connection dead, is run again.
+const ATTEMPTS: u32 = 5;
+
+type Transactions = <DbConnection as Connection>::TransactionManager;
+
+/// What one attempt came to.
+enum Attempt<T> {
+    Done(Result<T>),
+    /// Nothing was committed; the closure may run again.
+    Again(Error),
+}
+
+/// Runs `run` in a transaction and commits it.
+///
+/// # Errors
+/// The closure's own, or [`Error::Unavailable`] when there is no connection in time.
+pub(super) fn write<T>(pool: &Pool, run: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let mut pooled = pool
+            .get()
+            .map_err(|_| Error::Unavailable("no database connection in time"))?;
+        match attempt(&mut pooled, &run) {
+            Attempt::Done(result) => return result,
+            Attempt::Again(error) => {
+                tracing::debug!(%error, "a transaction is run again");
+                last = Some(error);
+            }
+        }
+    }
+    tracing::error!(error = ?last, "a transaction failed {ATTEMPTS} times");
+    Err(Error::Unavailable(
+        "the database did not complete the transaction",
+    ))
+}
+
+fn attempt<T>(pooled: &mut Pooled, run: impl Fn(&mut DbConnection) -> Result<T>) -> Attempt<T> {
+    // Whatever unwinds past here leaves a connection that must not be used again.
+    pooled.broken = true;
+    let conn = &mut pooled.conn;
+    if let Err(error) = <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
+    {
+        return Attempt::Again(error.into());
+    }
+    let Ok(result) = catch_unwind(AssertUnwindSafe(|| run(conn))) else {
+        return Attempt::Done(Err(Error::internal("a write job panicked")));
+    };
+    match result {
+        Ok(value) => {
+            match <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn) {
+                Ok(()) => {
+                    pooled.broken = false;
+                    Attempt::Done(Ok(value))
+                }
+                // The commit itself was refused, so nothing was written.
+                Err(error) if of_diesel(&error) == Severity::TryAgain => {
+                    Attempt::Again(error.into())
+                }
+                // The answer to the commit was lost: it may have happened, so it must not be repeated here.
+                Err(error) => {
+                    tracing::error!(%error, "a commit got no answer");
+                    Attempt::Done(Err(Error::Unavailable(
+                        "the database did not confirm the change",
+                    )))
+                }
+            }
+        }
+        Err(error) => {
+            let severity = severity(&error);
+            let rolled_back =
+                <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn);
+            pooled.broken = severity == Severity::Connection || rolled_back.is_err();
+            match severity {
+                Severity::Statement => Attempt::Done(Err(error)),
+                Severity::TryAgain | Severity::Connection => Attempt::Again(error),
+            }
+        }
+    }
+}

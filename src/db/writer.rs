@@ -1,0 +1,353 @@
+//! SQLite's one writer: group commit.
+//!
+//! Jobs queue up; the thread opens one immediate transaction, runs every waiting job in a savepoint of
+//! its own (a failing job rolls back alone), commits once, then answers them all. There is no timer:
+//! the queue that builds during one commit is the next batch. With `synchronous = FULL` an answer means
+//! that the change is on disk.
+//!
+//! A batch whose ground gave way (a panic, a full disk, any error that is not a constraint's) ends
+//! unanswered: its connection is dropped, which rolls everything back, and its jobs run again one by
+//! one on a fresh connection. So a job may run more than once before it is answered.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::prelude::*;
+use tokio::sync::oneshot;
+
+use super::connection::{Access, DbConnection, open};
+use super::failure::{Severity, severity};
+use super::pool::{WAIT, depth};
+use super::url::{DatabaseUrl, OpenError};
+use crate::error::{Error, Result};
+
+/// Jobs that may wait; one more is answered 503 at once.
+const QUEUE: usize = 8192;
+/// Jobs that share one commit at most, so that no answer waits for a very long batch.
+const BATCH: usize = 256;
+
+const QUEUED: u8 = 0;
+const STARTED: u8 = 1;
+const CANCELLED: u8 = 2;
+
+type Transactions = <DbConnection as Connection>::TransactionManager;
+
+/// The handle to the writer thread. Dropping it lets the thread finish its queue and end.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: SyncSender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Job(Box<dyn Work>),
+    /// Finish what came before, take nothing more.
+    Stop,
+}
+
+/// How one run of a job ended.
+enum Ran {
+    /// Keep what it wrote.
+    Keep,
+    /// It refused or met a constraint: undo what it wrote.
+    Undo,
+    /// The database failed under it.
+    Broken,
+}
+
+/// A queued job with its closure, its result and its client, behind one type.
+trait Work: Send {
+    /// Claims the job for running; `false` when its client stopped waiting while it was queued.
+    fn start(&self) -> bool;
+    fn run(&mut self, conn: &mut DbConnection) -> Ran;
+    /// Sends the result of the last run.
+    fn answer(self: Box<Self>);
+    fn fail(self: Box<Self>, error: Error);
+}
+
+struct Job<T, F> {
+    run: F,
+    state: Arc<AtomicU8>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
+    fn start(&self) -> bool {
+        self.state
+            .compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn run(&mut self, conn: &mut DbConnection) -> Ran {
+        let result = (self.run)(conn);
+        let ran = match &result {
+            Ok(_) => Ran::Keep,
+            Err(error) => match severity(error) {
+                Severity::Statement => Ran::Undo,
+                Severity::TryAgain | Severity::Connection => Ran::Broken,
+            },
+        };
+        self.result = Some(result);
+        ran
+    }
+
+    fn answer(self: Box<Self>) {
+        let result = self
+            .result
+            .unwrap_or_else(|| Err(Error::internal("a job was answered before it ran")));
+        // The client may have left; its job counts all the same.
+        let _ = self.reply.send(result);
+    }
+
+    fn fail(self: Box<Self>, error: Error) {
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+impl Writer {
+    /// Opens the writing connection and starts the thread.
+    pub(super) fn start(url: DatabaseUrl) -> Result<Self, OpenError> {
+        let conn = open(&url, Access::Write)?;
+        let (queue, jobs) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || {
+                Loop {
+                    url,
+                    conn: Some(conn),
+                    jobs,
+                    stopping: false,
+                }
+                .run()
+            })
+            .map_err(|error| {
+                OpenError::because(format!("cannot start the writer thread: {error}"))
+            })?;
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Queues a job and waits for its answer.
+    ///
+    /// # Errors
+    /// Besides the job's own: [`Error::Unavailable`] when the queue is full, or when the job has not
+    /// been started after five seconds. A job that has started is waited for.
+    pub(super) async fn write<T, F>(&self, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
+        let state = Arc::new(AtomicU8::new(QUEUED));
+        let (reply, mut answer) = oneshot::channel();
+        let job = Box::new(Job {
+            run,
+            state: Arc::clone(&state),
+            result: None,
+            reply,
+        });
+        self.queue
+            .try_send(Message::Job(job))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Error::Unavailable("the write queue is full"),
+                TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
+            })?;
+        let gone = |_| Error::internal("the writer dropped a job");
+        if let Ok(answer) = tokio::time::timeout(WAIT, &mut answer).await {
+            return answer.map_err(gone)?;
+        }
+        if state
+            .compare_exchange(QUEUED, CANCELLED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            return Err(Error::Unavailable("the write queue did not move in time"));
+        }
+        answer.await.map_err(gone)?
+    }
+
+    /// Takes no more jobs, finishes the queue and ends the thread.
+    pub(super) fn stop(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else { return };
+        // Fails only when the thread has ended already.
+        let _ = self.queue.send(Message::Stop);
+        if thread.join().is_err() {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Loop {
+    url: DatabaseUrl,
+    /// `None` after a failure, until the next job opens a new one.
+    conn: Option<DbConnection>,
+    jobs: Receiver<Message>,
+    stopping: bool,
+}
+
+/// The batch's ground gave way: nothing of it is committed, its connection is gone.
+struct GaveWay;
+
+impl Loop {
+    fn run(mut self) {
+        while let Some(mut batch) = self.next_batch() {
+            match self.together(&mut batch) {
+                Ok(()) => batch.into_iter().for_each(Work::answer),
+                Err(GaveWay) => batch.into_iter().for_each(|job| self.alone(job)),
+            }
+        }
+        if let Some(mut conn) = self.conn.take() {
+            // Leaves one file behind instead of three; a failure costs nothing but a longer next start.
+            let _ = conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+    }
+
+    /// Waits for a job and takes those that wait behind it; `None` when the writer is to stop.
+    fn next_batch(&mut self) -> Option<Vec<Box<dyn Work>>> {
+        if self.stopping {
+            return None;
+        }
+        let mut batch: Vec<Box<dyn Work>> = Vec::new();
+        loop {
+            let message = if batch.is_empty() {
+                self.jobs.recv().ok()
+            } else {
+                self.jobs.try_recv().ok()
+            };
+            match message {
+                Some(Message::Job(job)) if job.start() => batch.push(job),
+                // Its client stopped waiting.
+                Some(Message::Job(_)) => {}
+                Some(Message::Stop) => {
+                    self.stopping = true;
+                    return Some(batch).filter(|batch| !batch.is_empty());
+                }
+                None => return Some(batch).filter(|batch| !batch.is_empty()),
+            }
+            if batch.len() == BATCH {
+                return Some(batch);
+            }
+        }
+    }
+
+    /// One transaction, one savepoint a job, one commit.
+    fn together(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), GaveWay> {
+        self.attempt(|conn| {
+            for job in batch.iter_mut() {
+                <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
+                    .map_err(|_| GaveWay)?;
+                let ended = match job.run(conn) {
+                    Ran::Keep => {
+                        <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn)
+                    }
+                    Ran::Undo => {
+                        <Transactions as TransactionManager<DbConnection>>::rollback_transaction(
+                            conn,
+                        )
+                    }
+                    Ran::Broken => return Err(GaveWay),
+                };
+                if ended.is_err() || depth(conn) != Some(1) {
+                    return Err(GaveWay);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// A transaction for one job, after its batch gave way.
+    fn alone(&mut self, mut job: Box<dyn Work>) {
+        // A job that is still running when the attempt has ended panicked.
+        let running = Cell::new(false);
+        let ended = self.attempt(|conn| {
+            <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
+                .map_err(|_| GaveWay)?;
+            running.set(true);
+            let ran = job.run(conn);
+            running.set(false);
+            match ran {
+                Ran::Keep => {
+                    <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn)
+                }
+                Ran::Undo => {
+                    <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn)
+                }
+                Ran::Broken => return Err(GaveWay),
+            }
+            .map_err(|_| GaveWay)
+        });
+        match ended {
+            Ok(()) => job.answer(),
+            Err(GaveWay) if running.get() => {
+                job.fail(Error::internal("a write job panicked twice"))
+            }
+            Err(GaveWay) => job.fail(Error::Unavailable("the database cannot write")),
+        }
+    }
+
+    /// Runs `work` in an immediate transaction and commits; on any failure drops the connection, which
+    /// rolls back whatever state the transaction was left in.
+    fn attempt(
+        &mut self,
+        work: impl FnOnce(&mut DbConnection) -> Result<(), GaveWay>,
+    ) -> Result<(), GaveWay> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => open(&self.url, Access::Write).map_err(|error| {
+                tracing::error!(%error, "the writer cannot open the database");
+                GaveWay
+            })?,
+        };
+        // Unwinding must not cross the thread's loop; what it leaves behind in the connection is dropped.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            begin_immediate(&mut conn).map_err(|error| gave_way("begin", &error))?;
+            work(&mut conn)?;
+            <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
+                .map_err(|error| gave_way("commit", &error))
+        }));
+        match outcome {
+            Ok(Ok(())) => {
+                self.conn = Some(conn);
+                Ok(())
+            }
+            Ok(Err(GaveWay)) => Err(GaveWay),
+            Err(_) => {
+                tracing::error!("a write job panicked");
+                Err(GaveWay)
+            }
+        }
+    }
+}
+
+fn gave_way(step: &str, error: &diesel::result::Error) -> GaveWay {
+    tracing::error!(%error, step, "the write transaction failed");
+    GaveWay
+}
+
+/// Opens a transaction that holds SQLite's write lock from the start: a deferred one would fail the
+/// moment it turned from reading to writing while somebody else commits.
+pub(super) fn begin_immediate(conn: &mut DbConnection) -> QueryResult<()> {
+    match conn {
+        DbConnection::Sqlite(inner) => {
+            AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN IMMEDIATE")
+        }
+        DbConnection::Postgres(inner) => AnsiTransactionManager::begin_transaction(inner),
+    }
+}
