@@ -1,0 +1,188 @@
+//! The keyring: which key signs, which verify, and the one path by which every token is signed.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign_client::{ActivationClaims, PublicKeys, TOKEN_TYPE, TokenError, verify_signature};
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::{Signer, SigningKey};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
+    OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
+};
+
+use super::key_file::{KeyFileError, KeyFolder};
+use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
+
+/// The keys in force. Cheap to share; replaced as a whole when the keys change.
+#[derive(Debug)]
+pub struct Keyring {
+    folder: KeyFolder,
+    keys: RwLock<Arc<Keys>>,
+}
+
+struct Keys {
+    rows: Vec<SigningKeyRow>,
+    signer: TokenSigner,
+    /// Everything but revoked keys.
+    trusted: PublicKeys,
+}
+
+struct TokenSigner {
+    key: SigningKey,
+    /// The encoded header with its dot, the same for every token of this key.
+    header: String,
+}
+
+impl Keyring {
+    /// Loads the private keys that the rows ask for.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming the file.
+    pub(crate) fn load(folder: KeyFolder, rows: Vec<SigningKeyRow>) -> Result<Self, KeyFileError> {
+        let keys = Keys::load(&folder, rows)?;
+        Ok(Self {
+            folder,
+            keys: RwLock::new(Arc::new(keys)),
+        })
+    }
+
+    /// Takes over what another process or the command line changed; keeps the old keys on an error.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming the file.
+    pub(crate) fn refresh(&self, rows: Vec<SigningKeyRow>) -> Result<(), KeyFileError> {
+        if self.keys().rows == rows {
+            return Ok(());
+        }
+        let keys = Arc::new(Keys::load(&self.folder, rows)?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        tracing::info!("the signing keys have changed");
+        Ok(())
+    }
+
+    /// Signs claims into a compact JWS (RFC 7515, RFC 8037).
+    pub(crate) fn sign(&self, claims: &ActivationClaims) -> String {
+        let keys = self.keys();
+        let claims = serde_json::to_vec(claims).expect("claims hold nothing that JSON cannot");
+        let mut token = String::with_capacity(keys.signer.header.len() + claims.len() * 4 / 3 + 92);
+        token.push_str(&keys.signer.header);
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
+        let signature = keys.signer.key.sign(token.as_bytes()).to_bytes();
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        token
+    }
+
+    /// Reads a token that a key of ours signed; times are the caller's to judge.
+    ///
+    /// # Errors
+    /// [`TokenError`] when it is not ours, was changed, or its key was revoked.
+    pub(crate) fn verify(&self, token: &str) -> Result<ActivationClaims, TokenError> {
+        verify_signature(token, &self.keys().trusted)
+    }
+
+    /// The public keys for `/.well-known/jwks.json` (RFC 7517): next, signing and retired.
+    pub(crate) fn jwks(&self) -> JwkSet {
+        let keys = self.keys();
+        let trusted = keys
+            .rows
+            .iter()
+            .filter(|row| row.state != SigningKeyState::Revoked);
+        JwkSet {
+            keys: trusted.map(jwk).collect(),
+        }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Keys {
+    fn load(folder: &KeyFolder, rows: Vec<SigningKeyRow>) -> Result<Self, KeyFileError> {
+        let mut signer = None;
+        let mut trusted = PublicKeys::new();
+        for row in &rows {
+            match row.state {
+                SigningKeyState::Revoked => continue,
+                SigningKeyState::Retired => {}
+                SigningKeyState::Next => {
+                    read_private(folder, row)?;
+                }
+                SigningKeyState::Signing => {
+                    signer = Some(TokenSigner {
+                        key: read_private(folder, row)?,
+                        header: header(&row.kid),
+                    });
+                }
+            }
+            let damaged = || KeyFileError::Foreign(folder.file(&file_name(&row.kid)));
+            let public = <&[u8; 32]>::try_from(row.public_key.as_slice()).map_err(|_| damaged())?;
+            trusted
+                .pin(row.kid.as_str(), public)
+                .map_err(|_| damaged())?;
+        }
+        let signer = signer.ok_or_else(|| KeyFileError::Missing(folder.file("signing-*.pem")))?;
+        Ok(Self {
+            rows,
+            signer,
+            trusted,
+        })
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a signing key's file.
+pub(crate) fn file_name(kid: &str) -> String {
+    format!("signing-{kid}.pem")
+}
+
+fn read_private(folder: &KeyFolder, row: &SigningKeyRow) -> Result<SigningKey, KeyFileError> {
+    let name = file_name(&row.kid);
+    let key = parse_private(folder, &name)?;
+    if key.verifying_key().as_bytes() != row.public_key.as_slice() {
+        return Err(KeyFileError::Foreign(folder.file(&name)));
+    }
+    Ok(key)
+}
+
+/// Reads a PKCS#8 PEM file with an Ed25519 key (RFC 8410).
+pub(crate) fn parse_private(folder: &KeyFolder, name: &str) -> Result<SigningKey, KeyFileError> {
+    let pem = folder.read(name)?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
+        KeyFileError::Damaged(
+            folder.file(name),
+            "it is no Ed25519 key in PKCS#8 PEM".into(),
+        )
+    })
+}
+
+fn header(kid: &str) -> String {
+    let header = serde_json::json!({ "alg": "EdDSA", "typ": TOKEN_TYPE, "kid": kid }).to_string();
+    format!("{}.", URL_SAFE_NO_PAD.encode(header))
+}
+
+fn jwk(row: &SigningKeyRow) -> Jwk {
+    Jwk {
+        common: CommonParameters {
+            public_key_use: Some(PublicKeyUse::Signature),
+            key_id: Some(row.kid.clone()),
+            key_algorithm: Some(KeyAlgorithm::EdDSA),
+            ..CommonParameters::default()
+        },
+        algorithm: AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters {
+            key_type: OctetKeyPairType::OctetKeyPair,
+            curve: EllipticCurve::Ed25519,
+            x: URL_SAFE_NO_PAD.encode(&row.public_key),
+        }),
+    }
+}

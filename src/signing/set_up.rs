@@ -1,0 +1,163 @@
+//! The first start makes the key files; every later start checks that they are the ones that this
+//! database was made with; a rotation moves the signing keys along.
+
+use diesel::prelude::*;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+
+use super::key_file::{KeyFileError, KeyFolder};
+use super::keyring::{Keyring, file_name, parse_private};
+use super::vault::{self, Vault};
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::models::instance::{
+    SigningKeyRow, SigningKeyState, claim_first_start, insert_vault_fingerprint, vault_fingerprints,
+};
+
+/// Loads the vault and the keyring; at the first start on this database makes them.
+///
+/// Files that are there before the database is (mounted secrets, a folder that outlived its database)
+/// are taken over. On PostgreSQL a lock keeps two first starts apart.
+///
+/// # Errors
+/// [`KeyFileError`] naming the file that is missing, exposed, damaged or another database's.
+pub(crate) fn open_keys(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+    now: Timestamp,
+) -> Result<(Vault, Keyring), KeyFileError> {
+    let rows = conn.transaction(|conn| {
+        claim_first_start(conn, &uuid::Uuid::now_v7().to_string(), now)?;
+        open_vault(conn, folder, now)?;
+        let rows = SigningKeyRow::all(conn)?;
+        if rows.is_empty() {
+            first_signing_keys(conn, folder, now)
+        } else {
+            Ok(rows)
+        }
+    })?;
+    let vault = read_vault(folder)?;
+    Ok((vault, Keyring::load(folder.clone(), rows)?))
+}
+
+/// Moves the signing keys along: the one that signs retires, the next one signs, a new next is made.
+/// Returns every key as it stands afterwards.
+///
+/// # Errors
+/// [`KeyFileError`]; nothing has changed then, but for a file that nothing refers to.
+pub(crate) fn rotate(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+    now: Timestamp,
+) -> Result<Vec<SigningKeyRow>, KeyFileError> {
+    conn.transaction(|conn| {
+        claim_first_start(conn, "", now)?;
+        let rows = SigningKeyRow::all(conn)?;
+        // Retired first: only one key may sign at a time, also within this transaction.
+        for mut row in rows
+            .iter()
+            .filter(|row| row.state == SigningKeyState::Signing)
+            .cloned()
+        {
+            row.state = SigningKeyState::Retired;
+            row.retired_at = Some(now);
+            row.save(conn)?;
+        }
+        for mut row in rows
+            .iter()
+            .filter(|row| row.state == SigningKeyState::Next)
+            .cloned()
+        {
+            row.state = SigningKeyState::Signing;
+            row.signing_at = Some(now);
+            row.save(conn)?;
+        }
+        create_signing_key(conn, folder, SigningKeyState::Next, now)?;
+        Ok(SigningKeyRow::all(conn)?)
+    })
+}
+
+fn open_vault(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+    now: Timestamp,
+) -> Result<(), KeyFileError> {
+    let known = vault_fingerprints(conn)?;
+    if known.is_empty() && !folder.contains(vault::FILE) {
+        folder.create(vault::FILE, &Vault::new_file())?;
+    }
+    let fingerprints = read_vault(folder)?.fingerprints();
+    for known in &known {
+        if !fingerprints.contains(known) {
+            return Err(KeyFileError::Foreign(folder.file(vault::FILE)));
+        }
+    }
+    for (name, fingerprint) in fingerprints.iter().filter(|pair| !known.contains(pair)) {
+        insert_vault_fingerprint(conn, name, fingerprint, now)?;
+    }
+    Ok(())
+}
+
+fn read_vault(folder: &KeyFolder) -> Result<Vault, KeyFileError> {
+    Vault::from_file(&folder.read(vault::FILE)?)
+        .map_err(|problem| KeyFileError::Damaged(folder.file(vault::FILE), problem))
+}
+
+/// Takes over the signing keys in the folder, by name: the first signs, the second is next, further
+/// ones verify. Makes what is missing of the first two.
+fn first_signing_keys(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+    now: Timestamp,
+) -> Result<Vec<SigningKeyRow>, KeyFileError> {
+    let mut states = [SigningKeyState::Signing, SigningKeyState::Next].into_iter();
+    for name in folder.names("signing-", ".pem")? {
+        let public = parse_private(folder, &name)?.verifying_key().to_bytes();
+        let kid = countersign_client::kid(&public);
+        if name != file_name(&kid) {
+            return Err(KeyFileError::Damaged(
+                folder.file(&name),
+                format!("its name should be {}", file_name(&kid)),
+            ));
+        }
+        let state = states.next().unwrap_or(SigningKeyState::Retired);
+        new_row(kid, public, state, now).insert(conn)?;
+    }
+    for state in states {
+        create_signing_key(conn, folder, state, now)?;
+    }
+    Ok(SigningKeyRow::all(conn)?)
+}
+
+fn create_signing_key(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+    state: SigningKeyState,
+    now: Timestamp,
+) -> Result<(), KeyFileError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    rand::fill(&mut seed[..]);
+    let key = SigningKey::from_bytes(&seed);
+    let public = key.verifying_key().to_bytes();
+    let kid = countersign_client::kid(&public);
+    let name = file_name(&kid);
+    let pem = key
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|error| KeyFileError::Damaged(folder.file(&name), error.to_string()))?;
+    // The file first: a row without its file could not be started from.
+    folder.create(&name, &pem)?;
+    Ok(new_row(kid, public, state, now).insert(conn)?)
+}
+
+fn new_row(kid: String, public: [u8; 32], state: SigningKeyState, now: Timestamp) -> SigningKeyRow {
+    SigningKeyRow {
+        kid,
+        public_key: public.to_vec(),
+        state,
+        created_at: now,
+        signing_at: (state == SigningKeyState::Signing).then_some(now),
+        retired_at: (state == SigningKeyState::Retired).then_some(now),
+        revoked_at: None,
+    }
+}
