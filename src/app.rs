@@ -1,0 +1,137 @@
+//! What every request shares, and how it is put together at start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::db::models::instance::SigningKeyRow;
+use crate::db::{self, Access, DatabaseUrl, Db, MigrateError, OpenError};
+use crate::error::Result;
+use crate::licensing::tally::Tally;
+use crate::lock::{DatabaseLock, LockError};
+use crate::signing::key_file::{KeyFileError, KeyFolder};
+use crate::signing::keyring::Keyring;
+use crate::signing::set_up;
+use crate::signing::vault::Vault;
+
+/// The server's state. Use cases of several steps are methods on it, beside the rules they follow.
+#[derive(Debug)]
+pub struct App {
+    /// Settings in force.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// The database.
+    pub db: Db,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) keyring: Keyring,
+    pub(crate) tally: Tally,
+    pub(crate) key_folder: KeyFolder,
+    /// Told when a job may have become due.
+    pub(crate) jobs_due: Notify,
+    /// Set when the server is to stop: connections are not kept alive from then on.
+    stopping: AtomicBool,
+    /// Held as long as the server runs (SQLite).
+    lock: Option<DatabaseLock>,
+}
+
+/// Why the server cannot start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database has another schema.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The key files and the database do not belong together, or a file is unusable.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Another process has the database.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+impl App {
+    /// Opens and migrates the database, loads the keys (making what is missing at the first start).
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
+        let url = DatabaseUrl::parse(&config.database_url())?;
+        let lock = DatabaseLock::for_serving(&url)?;
+        let key_folder = key_folder(&config);
+        let (vault, keyring) = {
+            let mut conn = db::open(&url, Access::Write)?;
+            db::migrate(&mut conn)?;
+            set_up::open_keys(&mut conn, &key_folder, clock.now())?
+        };
+        let db = Db::open(&url)?;
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            db,
+            vault: Arc::new(vault),
+            keyring,
+            tally: Tally::default(),
+            key_folder,
+            jobs_due: Notify::new(),
+            stopping: AtomicBool::new(false),
+            lock,
+        }))
+    }
+
+    /// Takes over signing keys that were rotated by another process or at the command line.
+    ///
+    /// # Errors
+    /// The database's. A key file that is missing is logged, and the old keys stay.
+    pub async fn refresh_keyring(&self) -> Result<()> {
+        let rows = self.db.read(|conn| Ok(SigningKeyRow::all(conn)?)).await?;
+        if let Err(error) = self.keyring.refresh(rows) {
+            tracing::error!(%error, "the signing keys have changed and cannot be loaded");
+        }
+        Ok(())
+    }
+
+    /// Tells the workers that a job may have become due.
+    pub(crate) fn nudge_jobs(&self) {
+        self.jobs_due.notify_one();
+    }
+
+    /// Where commands talk to this server, when it owns its database.
+    pub(crate) fn control_path(&self) -> Option<PathBuf> {
+        self.lock.as_ref().map(DatabaseLock::control_path)
+    }
+
+    /// Ends keep-alive connections with their next answer.
+    pub(crate) fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is held in memory and stops the writer: the last thing before the process ends.
+    pub async fn close(&self) {
+        if let Err(error) = self.flush_tally().await {
+            tracing::error!(%error, "the last counts could not be written");
+        }
+        self.db.stop();
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// The folder of the key files, as configured.
+pub(crate) fn key_folder(config: &Config) -> KeyFolder {
+    KeyFolder::new(&config.keys_dir, config.keys.allow_group_read)
+}

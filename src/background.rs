@@ -1,0 +1,80 @@
+//! What runs beside the requests: the job worker, the flush of counts, the watch on the signing keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::licensing::context::Context;
+
+/// How often counts go to the database: `last_seen_at` may lag by up to a minute.
+const FLUSH_EVERY: Duration = Duration::from_secs(15);
+/// How soon a rotation by another process is noticed.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
+
+/// The running background tasks.
+#[derive(Debug)]
+pub struct Background {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts them.
+    pub fn start(app: &Arc<App>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let tasks = vec![
+            tokio::spawn(Arc::clone(app).work_on_jobs(stopped.clone())),
+            tokio::spawn(every(FLUSH_EVERY, stopped.clone(), Arc::clone(app), flush)),
+            tokio::spawn(every(KEYS_EVERY, stopped, Arc::clone(app), refresh_keys)),
+            tokio::spawn(clean_up(Arc::clone(app))),
+        ];
+        Self { stop, tasks }
+    }
+
+    /// Stops them and waits for what they are in the middle of.
+    pub async fn stop(self) {
+        // Fails only when every task has ended.
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task ended badly");
+            }
+        }
+    }
+}
+
+async fn every<F: Future<Output = ()>>(
+    pause: Duration,
+    mut stop: watch::Receiver<bool>,
+    app: Arc<App>,
+    work: impl Fn(Arc<App>) -> F,
+) {
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => work(Arc::clone(&app)).await,
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn flush(app: Arc<App>) {
+    if let Err(error) = app.flush_tally().await {
+        tracing::warn!(%error, "counts could not be written");
+    }
+}
+
+async fn refresh_keys(app: Arc<App>) {
+    if let Err(error) = app.refresh_keyring().await {
+        tracing::warn!(%error, "the signing keys could not be looked up");
+    }
+}
+
+/// Takes away what an import left behind when the process before this one died.
+async fn clean_up(app: Arc<App>) {
+    if let Err(error) = app.sweep_dead_import(&Context::system(app.now())).await {
+        tracing::warn!(%error, "an unfinished import was not taken away");
+    }
+}

@@ -1,0 +1,29 @@
+//! The rules and use cases of licensing: what a licensing engineer reads. No HTTP, no SQL text.
+//!
+//! One use case is one public function named by its verb; the API, the console and the command line
+//! all call it. A function that takes `tx` runs inside a transaction that its caller opened; use cases
+//! of several steps are methods on [`App`](crate::app::App).
+
+pub(crate) mod accounts;
+pub(crate) mod activate;
+pub(crate) mod activations;
+pub(crate) mod context;
+pub(crate) mod events;
+pub(crate) mod import;
+pub(crate) mod issue;
+pub(crate) mod keys;
+pub(crate) mod number;
+pub(crate) mod order_view;
+pub(crate) mod orders;
+pub(crate) mod products;
+pub(crate) mod readiness;
+pub(crate) mod release;
+pub(crate) mod renew;
+pub(crate) mod sequences;
+pub(crate) mod signing_keys;
+pub(crate) mod stock;
+pub(crate) mod tally;
+pub(crate) mod text;
+pub(crate) mod token;
+pub(crate) mod validate;
+pub(crate) mod verdict;

@@ -1,0 +1,447 @@
+//! Import: keys that were made elsewhere, into a sequence [UC-8, IPS-5].
+//!
+//! The keys of one import are a lot. They are staged in short transactions and become visible by one
+//! flip of the lot, so that neither an activation waits for an import nor half an import is ever seen
+//! or sold. All or nothing: a line that cannot be a key refuses the whole; a text that exists already
+//! is a duplicate, counted and left alone [IPS-11].
+
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::context::Context;
+use super::events::{self, Subject};
+use super::text::MAX_KEY_BYTES;
+use super::{products, sequences, stock};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::db::models::key::{KeySource, KeyStatus, NewKey};
+use crate::db::models::lot::{Lot, LotId, LotKind};
+use crate::db::models::product::{Product, ProductId};
+use crate::db::models::sequence::SequenceId;
+use crate::db::models::stock::StockRow;
+use crate::db::{DbConnection, ids};
+use crate::error::{Code, Error, FieldError, Refusal, Result};
+
+/// Keys per transaction: it stays short.
+const CHUNK: usize = 1000;
+/// Failed lines that an answer lists at most.
+const LISTED: usize = 1000;
+/// An import that has not moved for so long has died with its process.
+const DEAD_AFTER_SECONDS: i64 = 60;
+
+/// What the imported keys get.
+#[derive(Clone, Debug)]
+pub(crate) struct ImportOptions {
+    pub sequence: String,
+    /// The sku of the only product that may take them; `None` for any that uses the sequence.
+    pub product: Option<String>,
+    pub status: StockStatus,
+    pub expires_at: Option<Timestamp>,
+    pub valid_for_days: Option<i64>,
+    pub max_activations: Option<i64>,
+    /// Make the sequence if there is none.
+    pub create_missing: CreateMissing,
+}
+
+crate::db::types::word_enum! {
+    /// The status of keys that go into stock.
+    pub enum StockStatus {
+        /// For sale.
+        Active = "active",
+        /// Not for sale yet.
+        Inactive = "inactive",
+    }
+}
+
+/// Whether a sequence that is not there is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CreateMissing {
+    Yes,
+    No,
+}
+
+/// What an import came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ImportReport {
+    /// Keys that are new.
+    pub added: u64,
+    /// Lines whose text exists already, in the installation or earlier in the import.
+    pub duplicates: u64,
+    /// Lines that cannot be a key; the first 1,000.
+    pub failed: Vec<FailedLine>,
+}
+
+/// A line that cannot be a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FailedLine {
+    /// Counted from 1.
+    pub line: u64,
+    /// A stable word.
+    #[schema(example = "too_long")]
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
+/// The keys of a text in the format `lines`: one per line, CR LF or LF, a byte order mark dropped,
+/// empty lines skipped, everything else kept as it is [SHOP-47].
+///
+/// # Errors
+/// `import_failed` with the line numbers, or `malformed_request` when it is no UTF-8.
+pub(crate) fn parse_lines(body: &[u8]) -> Result<Vec<String>> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let line = 1 + body[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        Refusal::because(
+            Code::MalformedRequest,
+            format!("Line {line} is not UTF-8; save the file as UTF-8."),
+        )
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut keys = Vec::new();
+    let mut failed = Vec::new();
+    let mut failures = 0u64;
+    for (line, key) in (1..).zip(
+        text.split('\n')
+            .map(|line| line.strip_suffix('\r').unwrap_or(line)),
+    ) {
+        if key.len() > MAX_KEY_BYTES {
+            failures += 1;
+            if failed.len() < LISTED {
+                let detail = format!(
+                    "is {} bytes long; a key has at most {MAX_KEY_BYTES}",
+                    key.len()
+                );
+                failed.push(FailedLine {
+                    line,
+                    code: "too_long",
+                    detail,
+                });
+            }
+        } else if !key.is_empty() {
+            keys.push(key.to_owned());
+        }
+    }
+    if failures > 0 {
+        let refusal = Refusal::because(
+            Code::ImportFailed,
+            format!("{failures} lines cannot be keys; nothing was imported."),
+        );
+        return Err(refusal
+            .with("added", 0)
+            .with("failures", failures)
+            .with("failed", json!(failed))
+            .into());
+    }
+    Ok(keys)
+}
+
+/// Where the keys go, found before anything is staged.
+#[derive(Clone, Debug)]
+struct Target {
+    sequence: SequenceId,
+    product: Option<Product>,
+    lot: LotId,
+}
+
+impl App {
+    /// Imports keys into a sequence.
+    ///
+    /// # Errors
+    /// `sequence_not_found`, `product_not_found`, `import_in_progress`, or which option is wrong.
+    pub(crate) async fn import_keys(
+        &self,
+        cx: Context,
+        options: ImportOptions,
+        keys: Vec<String>,
+    ) -> Result<ImportReport> {
+        self.sweep_dead_import(&cx).await?;
+        let target = {
+            let (cx, options) = (cx.clone(), options.clone());
+            self.db.write(move |tx| begin(tx, &cx, &options)).await?
+        };
+        let staged = self.stage_all(&cx, &options, &target, keys).await;
+        let report = match staged {
+            Ok(report) => report,
+            Err(error) => {
+                // Best effort: what stays is swept by the next import or at the next start.
+                self.sweep(target.lot).await?;
+                return Err(error);
+            }
+        };
+        let finished = {
+            let (cx, target, options, report) = (cx, target, options, report.clone());
+            self.db
+                .write(move |tx| publish(tx, &cx, &target, &options, &report))
+                .await
+        };
+        self.nudge_jobs();
+        finished.map(|()| report)
+    }
+
+    async fn stage_all(
+        &self,
+        cx: &Context,
+        options: &ImportOptions,
+        target: &Target,
+        keys: Vec<String>,
+    ) -> Result<ImportReport> {
+        let mut report = ImportReport::default();
+        for texts in keys.chunks(CHUNK) {
+            let count = texts.len();
+            let ids = self
+                .db
+                .write(move |tx| Ok(ids::take_key_ids(tx, count)?))
+                .await?;
+            let rows = self.seal(cx, options, target, texts, ids).await?;
+            let (lot, product, sequence) = (
+                target.lot,
+                target.product.as_ref().map(|product| product.id),
+                target.sequence,
+            );
+            let status = options.status;
+            let clock = self.clock.clone();
+            let added = self
+                .db
+                .write(move |tx| stage(tx, lot, sequence, product, status, &rows, clock.now()))
+                .await?;
+            report.added += added;
+            report.duplicates += u64::try_from(count).unwrap_or(u64::MAX) - added;
+        }
+        Ok(report)
+    }
+
+    /// Seals the texts, which is work for a processor and not for a transaction.
+    async fn seal(
+        &self,
+        cx: &Context,
+        options: &ImportOptions,
+        target: &Target,
+        texts: &[String],
+        ids: Vec<i64>,
+    ) -> Result<Vec<NewKey>> {
+        let vault = std::sync::Arc::clone(&self.vault);
+        let texts = texts.to_vec();
+        let (now, options, sequence) = (cx.now, options.clone(), target.sequence);
+        let product_id = target.product.as_ref().map(|product| product.id);
+        let number_prefix = match &target.product {
+            Some(product) => product.number_prefix.clone(),
+            None => self.config.products.number_prefix.clone(),
+        };
+        let lot_id = target.lot;
+        tokio::task::spawn_blocking(move || {
+            ids.into_iter()
+                .zip(texts)
+                .map(|(id, text)| NewKey {
+                    id,
+                    text_sealed: vault.seal(id, &text),
+                    text_hash: vault.hash(&text).to_vec(),
+                    sequence_id: sequence,
+                    product_id,
+                    lot_id,
+                    number_prefix: number_prefix.clone(),
+                    number_version: 1,
+                    source: KeySource::Import,
+                    status: match options.status {
+                        StockStatus::Active => KeyStatus::Active,
+                        StockStatus::Inactive => KeyStatus::Inactive,
+                    },
+                    disabled_by_order: false,
+                    max_activations: options.max_activations,
+                    anonymous_activations: 0,
+                    expires_at: options.expires_at,
+                    valid_for_days: options.valid_for_days,
+                    created_at: now,
+                    updated_at: now,
+                })
+                .collect()
+        })
+        .await
+        .map_err(|error| Error::internal(format!("sealing keys ended early: {error}")))
+    }
+
+    /// Takes away what an import left behind when its process died.
+    ///
+    /// # Errors
+    /// `import_in_progress` when it is alive.
+    pub(crate) async fn sweep_dead_import(&self, cx: &Context) -> Result<()> {
+        let Some(lot) = self.db.read(|conn| Ok(Lot::unpublished(conn)?)).await? else {
+            return Ok(());
+        };
+        // One process owns an embedded database: an import of its own would be known here.
+        if lot.heartbeat_at.plus_seconds(DEAD_AFTER_SECONDS) > cx.now {
+            return Err(Code::ImportInProgress.into());
+        }
+        self.sweep(lot.id).await
+    }
+
+    /// Deletes an unpublished lot and its keys, in small steps.
+    pub(crate) async fn sweep(&self, lot: LotId) -> Result<()> {
+        let slice = i64::try_from(CHUNK).unwrap_or(i64::MAX);
+        while self
+            .db
+            .write(move |tx| Ok(Lot::sweep(tx, lot, slice)?))
+            .await?
+            > 0
+        {}
+        Ok(())
+    }
+}
+
+fn begin(tx: &mut DbConnection, cx: &Context, options: &ImportOptions) -> Result<Target> {
+    check(options)?;
+    let sequence = match sequences::find(tx, &options.sequence) {
+        Ok(sequence) => sequence.id,
+        Err(Error::Refused(_)) if options.create_missing == CreateMissing::Yes => {
+            let name = super::text::Name::parse(options.sequence.as_str()).map_err(|problem| {
+                Refusal::invalid(vec![FieldError::new("sequence", "invalid", problem)])
+            })?;
+            let new = sequences::NewSequence {
+                name,
+                low_stock_threshold: None,
+                extra: super::text::Extra::default(),
+            };
+            sequences::create_sequence(tx, cx, &new)?.id
+        }
+        Err(error) => return Err(error),
+    };
+    let product = match &options.product {
+        None => None,
+        Some(sku) => {
+            let product = Product::find_by_sku(tx, sku)?.ok_or_else(|| products::not_found(sku))?;
+            if product.sequence_id != Some(sequence) {
+                let detail = format!(
+                    "the product `{sku}` does not use the sequence `{}`",
+                    options.sequence
+                );
+                return Err(Refusal::invalid(vec![FieldError::new(
+                    "product",
+                    "other_sequence",
+                    detail,
+                )])
+                .into());
+            }
+            Some(product)
+        }
+    };
+    let lot = Lot::open(
+        tx,
+        LotKind::Import,
+        Some(sequence),
+        cx.actor.account(),
+        cx.now,
+    )?
+    .ok_or(Error::from(Code::ImportInProgress))?;
+    Ok(Target {
+        sequence,
+        product,
+        lot,
+    })
+}
+
+fn check(options: &ImportOptions) -> Result<()> {
+    let mut errors = Vec::new();
+    for (field, value, most) in [
+        ("valid_for_days", options.valid_for_days, 36_500),
+        ("max_activations", options.max_activations, i64::MAX),
+    ] {
+        if value.is_some_and(|value| value < 1 || value > most) {
+            errors.push(FieldError::new(
+                field,
+                "out_of_range",
+                "must be 1 or more; leave it out for no limit",
+            ));
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::invalid(errors).into())
+    }
+}
+
+/// Stores one chunk; returns how many of its texts are new.
+fn stage(
+    tx: &mut DbConnection,
+    lot: LotId,
+    sequence: SequenceId,
+    product: Option<ProductId>,
+    status: StockStatus,
+    rows: &[NewKey],
+    now: Timestamp,
+) -> Result<u64> {
+    let stored = crate::db::models::key::Key::insert_new(tx, rows)?;
+    if status == StockStatus::Active {
+        let stock: Vec<_> = stored
+            .iter()
+            .map(|id| StockRow::new(sequence, product, lot, *id))
+            .collect();
+        StockRow::insert_all(tx, &stock)?;
+    }
+    let added = stored.len();
+    if !Lot::beat(tx, lot, i64::try_from(added).unwrap_or(i64::MAX), now)? {
+        return Err(Error::Unavailable(
+            "the import stood still for too long and was given up",
+        ));
+    }
+    Ok(u64::try_from(added).unwrap_or(u64::MAX))
+}
+
+/// The flip.
+fn publish(
+    tx: &mut DbConnection,
+    cx: &Context,
+    target: &Target,
+    options: &ImportOptions,
+    report: &ImportReport,
+) -> Result<()> {
+    if !Lot::publish(tx, target.lot, cx.now)? {
+        return Err(Error::Unavailable(
+            "the import stood still for too long and was given up",
+        ));
+    }
+    stock::wake_waiting_orders(tx, target.sequence, cx.now)?;
+    let detail = json!({
+        "sequence": options.sequence,
+        "added": report.added,
+        "duplicates": report.duplicates,
+    });
+    events::record(tx, cx, "keys.imported", Subject::Lot(target.lot), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_taken_line_by_line_and_byte_for_byte() {
+        let body = "\u{feff}K1\r\n\r\n  K 2 \nсекрет\n\n钥匙\tx".as_bytes();
+        assert_eq!(
+            parse_lines(body).unwrap(),
+            ["K1", "  K 2 ", "секрет", "钥匙\tx"]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_refuses_the_whole_and_is_named() {
+        let body = format!("K1\n{}\nK3\n", "x".repeat(MAX_KEY_BYTES + 1));
+        let Err(Error::Refused(refusal)) = parse_lines(body.as_bytes()) else {
+            panic!("taken")
+        };
+        assert_eq!(refusal.code, Code::ImportFailed);
+        assert_eq!(refusal.facts["failed"][0]["line"], 2);
+        assert_eq!(refusal.facts["added"], 0);
+    }
+
+    #[test]
+    fn a_body_that_is_no_utf_8_is_refused_with_its_line() {
+        let Err(Error::Refused(refusal)) = parse_lines(b"K1\nK\xff2\n") else {
+            panic!("taken")
+        };
+        assert_eq!(refusal.code, Code::MalformedRequest);
+        assert!(refusal.detail.contains("Line 2"), "{}", refusal.detail);
+    }
+}

@@ -1,0 +1,272 @@
+//! Issue: assign keys to the lines of an order. All lines or none, in one transaction.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::context::Context;
+use super::events::{self, Subject};
+use super::number;
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::models::key::{Assignment, Key, KeyStatus};
+use crate::db::models::order::{IssueState, Order, OrderLine, OrderLineId};
+use crate::db::models::product::{LimitBasis, Product, ProductId};
+use crate::db::models::stock::{Held, StockRow};
+use crate::db::types::JsonObject;
+use crate::error::{Error, Result};
+
+/// The most keys of one order: they are assigned in one transaction, which must stay short.
+pub(crate) const MAX_KEYS_PER_ORDER: i64 = 1000;
+
+/// A product of which there are not enough keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Shortage {
+    /// The product.
+    #[schema(example = "editor-pro")]
+    pub sku: String,
+    /// Keys that the order needs.
+    pub needed: i64,
+    /// Keys in stock.
+    pub available: i64,
+}
+
+/// A line of an order with its product, where it has one.
+#[derive(Clone, Debug)]
+pub(crate) struct LineWithProduct {
+    pub line: OrderLine,
+    pub product: Option<Product>,
+}
+
+/// What a line is owed.
+struct Need<'a> {
+    line: OrderLineId,
+    product: &'a Product,
+    keys: usize,
+    /// The limit that each key gets; `None` keeps the key's own.
+    limit: Option<i64>,
+}
+
+/// Keys that one line of `quantity` needs [SHOP-53, 56].
+pub(crate) fn keys_needed(product: &Product, quantity: i64) -> i64 {
+    match product.activation_limit_basis {
+        _ if !product.sells_keys => 0,
+        LimitBasis::Key => quantity.saturating_mul(product.delivery_quantity),
+        LimitBasis::Quantity => product.delivery_quantity,
+    }
+}
+
+/// Issues what the order is owed, or notes on it what is missing. The caller holds the order's row, has
+/// checked that it is in a paid state, and saves it.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn issue_order(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+    lines: &[LineWithProduct],
+) -> Result<()> {
+    // An order that has keys never gets keys again [UC-70].
+    if !Key::of_orders(tx, &[order.id])?.is_empty() {
+        settle(order, IssueState::Done);
+        return Ok(());
+    }
+    let needs = needs(lines);
+    if needs.is_empty() {
+        settle(order, IssueState::None);
+        return Ok(());
+    }
+    let claimed = match claim(tx, &needs, Held::Skip, cx.now)? {
+        // Rows that others hold may come back: only after waiting for them is it a shortage.
+        Claim::Short(_) => claim(tx, &needs, Held::Wait, cx.now)?,
+        enough => enough,
+    };
+    match claimed {
+        Claim::Enough(keys) => assign(tx, cx, order, &needs, keys),
+        Claim::Short(shortages) => note_shortage(tx, cx, order, &shortages),
+    }
+}
+
+fn needs(lines: &[LineWithProduct]) -> Vec<Need<'_>> {
+    lines
+        .iter()
+        .filter(|line| line.line.managed && line.line.removed_at.is_none())
+        .filter_map(|LineWithProduct { line, product }| {
+            let product = product.as_ref()?;
+            let keys = usize::try_from(keys_needed(product, line.quantity)).ok()?;
+            let limit =
+                (product.activation_limit_basis == LimitBasis::Quantity).then_some(line.quantity);
+            (keys > 0).then_some(Need {
+                line: line.id,
+                product,
+                keys,
+                limit,
+            })
+        })
+        .collect()
+}
+
+enum Claim {
+    /// For each product as many keys as its lines need, oldest first.
+    Enough(BTreeMap<ProductId, Vec<(StockRow, Key)>>),
+    Short(Vec<Shortage>),
+}
+
+/// Finds and locks keys for all lines; takes nothing out of stock yet, but for keys that have expired
+/// there.
+fn claim(tx: &mut DbConnection, needs: &[Need<'_>], held: Held, now: Timestamp) -> Result<Claim> {
+    let mut by_product: BTreeMap<ProductId, (&Product, usize)> = BTreeMap::new();
+    for need in needs {
+        by_product
+            .entry(need.product.id)
+            .or_insert((need.product, 0))
+            .1 += need.keys;
+    }
+    let mut taken = Vec::new();
+    let mut found = BTreeMap::new();
+    let mut shortages = Vec::new();
+    for (id, (product, needed)) in by_product {
+        let keys = fresh_keys(tx, product, needed, &taken, held, now)?;
+        if keys.len() < needed {
+            shortages.push(Shortage {
+                sku: product.sku.clone(),
+                needed: count(needed),
+                available: count(keys.len()),
+            });
+        }
+        taken.extend(keys.iter().map(|(row, _)| *row));
+        found.insert(id, keys);
+    }
+    Ok(if shortages.is_empty() {
+        Claim::Enough(found)
+    } else {
+        Claim::Short(shortages)
+    })
+}
+
+/// The oldest keys that have not expired; takes out of stock those that have.
+fn fresh_keys(
+    tx: &mut DbConnection,
+    product: &Product,
+    needed: usize,
+    taken: &[StockRow],
+    held: Held,
+    now: Timestamp,
+) -> Result<Vec<(StockRow, Key)>> {
+    let Some(sequence) = product.sequence_id else {
+        return Ok(Vec::new());
+    };
+    loop {
+        let rows = StockRow::oldest(tx, sequence, product.id, needed, taken, held)?;
+        let mut keys = Vec::with_capacity(rows.len());
+        let mut expired = Vec::new();
+        for row in rows {
+            let key =
+                Key::find(tx, crate::db::models::key::KeyId(row.key_id))?.ok_or_else(|| {
+                    Error::internal(format!("key {} is in stock and does not exist", row.key_id))
+                })?;
+            if key.expires_at.is_some_and(|at| at <= now) {
+                expired.push(row);
+            } else {
+                keys.push((row, key));
+            }
+        }
+        if expired.is_empty() {
+            return Ok(keys);
+        }
+        StockRow::take(tx, &expired)?;
+    }
+}
+
+fn assign(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+    needs: &[Need<'_>],
+    mut claimed: BTreeMap<ProductId, Vec<(StockRow, Key)>>,
+) -> Result<()> {
+    let mut numbers = Vec::new();
+    for need in needs {
+        let available = claimed
+            .get_mut(&need.product.id)
+            .map(|keys| keys.drain(..need.keys));
+        for (row, mut key) in available.into_iter().flatten() {
+            let assignment = assignment(need, order, &key, cx.now);
+            if !StockRow::take(tx, &[row])? || !Key::assign(tx, key.id, &assignment)? {
+                return Err(Error::internal(format!(
+                    "key {} was in stock and could not be assigned",
+                    key.id
+                )));
+            }
+            key.number_prefix = assignment.number_prefix;
+            numbers.push(number::full(&key));
+        }
+    }
+    settle(order, IssueState::Done);
+    order.keys_issued_at = Some(cx.now);
+    events::record(
+        tx,
+        cx,
+        "order.keys_issued",
+        Subject::Order(order.id),
+        json!({ "keys": numbers }),
+    )
+}
+
+fn assignment(need: &Need<'_>, order: &Order, key: &Key, now: Timestamp) -> Assignment {
+    let product = need.product;
+    Assignment {
+        product_id: product.id,
+        order_id: order.id,
+        order_line_id: need.line,
+        customer_id: order.customer_id,
+        number_prefix: product.number_prefix.clone(),
+        status: if product.auto_deliver {
+            KeyStatus::Delivered
+        } else {
+            KeyStatus::Sold
+        },
+        max_activations: need.limit.or(key.max_activations),
+        // Validity in days begins with the purchase and overwrites the date [SHOP-42].
+        expires_at: key
+            .valid_for_days
+            .map_or(key.expires_at, |days| Some(now.plus_days(days))),
+        assigned_at: now,
+        delivered_at: product.auto_deliver.then_some(now),
+        updated_at: now,
+    }
+}
+
+fn note_shortage(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+    shortages: &[Shortage],
+) -> Result<()> {
+    let error = JsonObject::of(json!({ "code": "out_of_stock", "shortages": shortages }));
+    order.issue_state = IssueState::WaitingStock;
+    if order.issue_error.as_ref() == Some(&error) {
+        return Ok(());
+    }
+    order.issue_error = Some(error);
+    events::record(
+        tx,
+        cx,
+        "order.shortage",
+        Subject::Order(order.id),
+        json!({ "shortages": shortages }),
+    )
+}
+
+fn settle(order: &mut Order, state: IssueState) {
+    order.issue_state = state;
+    order.issue_wanted_at = None;
+    order.issue_error = None;
+}
+
+fn count(keys: usize) -> i64 {
+    i64::try_from(keys).unwrap_or(i64::MAX)
+}

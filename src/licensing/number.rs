@@ -1,0 +1,60 @@
+//! Key numbers: short printable names of keys that are no secret, `KEY.00000017.0001`.
+//!
+//! Prefix, id in at least eight digits, version in four. Look-up goes by the id alone [PLESK-34].
+
+use crate::db::models::key::{Key, KeyId};
+
+/// The number with its version.
+pub(crate) fn full(key: &Key) -> String {
+    format!("{}.{:04}", without_version(key), key.number_version)
+}
+
+/// The number as the `sub` of tokens has it: it stays when the version rises.
+pub(crate) fn without_version(key: &Key) -> String {
+    format!("{}.{:08}", key.number_prefix, key.id.0)
+}
+
+/// The key that a number names: `PREFIX.ID` or `PREFIX.ID.VERSION`; the prefix and the version may be
+/// any.
+pub(crate) fn parse(text: &str) -> Option<KeyId> {
+    let mut parts = text.split('.');
+    let (_prefix, id, version, rest) = (parts.next()?, parts.next()?, parts.next(), parts.next());
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if rest.is_some() || !digits(id) || version.is_some_and(|version| !digits(version)) {
+        return None;
+    }
+    id.parse().ok().map(KeyId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_with_any_version_or_none() {
+        for text in [
+            "PLSK.00000017.0001",
+            "PLSK.00000017.0099",
+            "PLESK.00000017",
+            "KEY.17",
+        ] {
+            assert_eq!(parse(text), Some(KeyId(17)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_found() {
+        for text in [
+            "",
+            "17",
+            "KEY.",
+            "KEY.x",
+            "KEY.1.",
+            "KEY.1.2.3",
+            "KEY.-1",
+            "KEY.99999999999999999999",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

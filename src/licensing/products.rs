@@ -1,0 +1,424 @@
+//! Products: what a shop sells and what its keys allow.
+
+use std::ops::RangeInclusive;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::context::Context;
+use super::events::{self, Subject};
+use super::stock;
+use crate::clock::Timestamp;
+use crate::db::models::product::{LimitBasis, NewProduct, Product, ProductId, ProductStatus};
+use crate::db::models::sequence::{Sequence, SequenceId};
+use crate::db::types::JsonObject;
+use crate::db::{DbConnection, PageRequest, Paged};
+use crate::error::{Code, FieldError, Refusal, Result};
+
+/// The members of a product that staff decide. Making one starts from the defaults, an edit from what
+/// is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ProductFields {
+    pub sku: String,
+    pub name: String,
+    pub status: ProductStatus,
+    pub is_virtual: bool,
+    pub downloadable: bool,
+    pub sells_keys: bool,
+    pub activation_managed: bool,
+    /// The name of the sequence.
+    pub sequence: Option<String>,
+    pub delivery_quantity: i64,
+    pub activation_limit_basis: LimitBasis,
+    pub number_prefix: String,
+    pub renew_by_days: i64,
+    pub grace_days: i64,
+    pub auto_deliver: bool,
+    pub self_release: bool,
+    pub releases_per_month: Option<i64>,
+    pub entitlements: JsonObject,
+    pub extra: JsonObject,
+}
+
+/// A product as shops and staff see it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProductView {
+    /// Its id.
+    #[schema(value_type = i64)]
+    pub id: ProductId,
+    /// Its unique name in shops.
+    #[schema(example = "editor-pro")]
+    pub sku: String,
+    /// Its name for people.
+    #[schema(example = "Editor Pro")]
+    pub name: String,
+    /// Drafts cannot be bought.
+    pub status: ProductStatus,
+    /// Needs no shipping.
+    #[serde(rename = "virtual")]
+    pub is_virtual: bool,
+    /// Can be downloaded.
+    pub downloadable: bool,
+    /// Whether buying it issues keys.
+    pub sells_keys: bool,
+    /// Whether its keys are activated here; otherwise they are mere codes.
+    pub activation_managed: bool,
+    /// The sequence whose keys unlock it.
+    pub sequence: Option<String>,
+    /// Keys delivered for each piece bought.
+    pub delivery_quantity: i64,
+    /// What the bought quantity means for activations.
+    pub activation_limit_basis: LimitBasis,
+    /// The prefix of its keys' numbers.
+    #[schema(example = "KEY")]
+    pub number_prefix: String,
+    /// How long a token lasts, in days.
+    pub renew_by_days: i64,
+    /// How many days past a key's expiry renewals go on.
+    pub grace_days: i64,
+    /// Whether issued keys count as handed over at once.
+    pub auto_deliver: bool,
+    /// Whether installations may be released by themselves and by the buyer.
+    pub self_release: bool,
+    /// Releases of a key allowed in a calendar month; null for any number.
+    pub releases_per_month: Option<i64>,
+    /// Copied into every token.
+    #[schema(value_type = Object)]
+    pub entitlements: JsonObject,
+    /// Any JSON object.
+    #[schema(value_type = Object)]
+    pub extra: JsonObject,
+    /// Keys that can be sold now; null when it sells none.
+    pub available: Option<i64>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}
+
+impl ProductFields {
+    /// The defaults of a new product.
+    pub(crate) fn new(sku: String, name: String, number_prefix: String) -> Self {
+        Self {
+            sku,
+            name,
+            status: ProductStatus::Published,
+            is_virtual: true,
+            downloadable: false,
+            sells_keys: true,
+            activation_managed: true,
+            sequence: None,
+            delivery_quantity: 1,
+            activation_limit_basis: LimitBasis::Key,
+            number_prefix,
+            renew_by_days: 30,
+            grace_days: 0,
+            auto_deliver: true,
+            self_release: true,
+            releases_per_month: None,
+            entitlements: JsonObject::default(),
+            extra: JsonObject::default(),
+        }
+    }
+
+    fn of(product: &Product, sequence: Option<String>) -> Self {
+        let product = product.clone();
+        Self {
+            sku: product.sku,
+            name: product.name,
+            status: product.status,
+            is_virtual: product.is_virtual,
+            downloadable: product.downloadable,
+            sells_keys: product.sells_keys,
+            activation_managed: product.activation_managed,
+            sequence,
+            delivery_quantity: product.delivery_quantity,
+            activation_limit_basis: product.activation_limit_basis,
+            number_prefix: product.number_prefix,
+            renew_by_days: product.renew_by_days,
+            grace_days: product.grace_days,
+            auto_deliver: product.auto_deliver,
+            self_release: product.self_release,
+            releases_per_month: product.releases_per_month,
+            entitlements: product.entitlements,
+            extra: product.extra,
+        }
+    }
+
+    /// Checks the members and finds the sequence.
+    fn checked_sequence(&self, conn: &mut DbConnection) -> Result<Option<SequenceId>> {
+        let mut errors = Vec::new();
+        let mut range = |field: &str, value: i64, allowed: RangeInclusive<i64>| {
+            if !allowed.contains(&value) {
+                let detail = format!("must be from {} to {}", allowed.start(), allowed.end());
+                errors.push(FieldError::new(field, "out_of_range", detail));
+            }
+        };
+        range("delivery_quantity", self.delivery_quantity, 1..=1000);
+        range("renew_by_days", self.renew_by_days, 1..=36_500);
+        range("grace_days", self.grace_days, 0..=36_500);
+        range(
+            "releases_per_month",
+            self.releases_per_month.unwrap_or(0),
+            0..=1_000_000,
+        );
+        let is_prefix = |text: &str| {
+            (1..=16).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if !is_prefix(&self.number_prefix) {
+            let detail = "must be 1 to 16 letters, digits or hyphens";
+            errors.push(FieldError::new("number_prefix", "invalid", detail));
+        }
+        let sequence = match &self.sequence {
+            None => None,
+            Some(name) => {
+                let found = Sequence::find_by_name(conn, name)?;
+                if found.is_none() {
+                    let detail = format!("there is no sequence `{name}`");
+                    errors.push(FieldError::new("sequence", "unknown_sequence", detail));
+                }
+                found.map(|sequence| sequence.id)
+            }
+        };
+        if errors.is_empty() {
+            Ok(sequence)
+        } else {
+            Err(Refusal::invalid(errors).into())
+        }
+    }
+}
+
+/// Makes a product.
+///
+/// # Errors
+/// `already_exists`, or which members are wrong.
+pub(crate) fn create_product(
+    tx: &mut DbConnection,
+    cx: &Context,
+    fields: &ProductFields,
+) -> Result<ProductView> {
+    let sequence_id = fields.checked_sequence(tx)?;
+    let fields = fields.clone();
+    let new = NewProduct {
+        sku: fields.sku,
+        name: fields.name,
+        status: fields.status,
+        is_virtual: fields.is_virtual,
+        downloadable: fields.downloadable,
+        sells_keys: fields.sells_keys,
+        activation_managed: fields.activation_managed,
+        sequence_id,
+        delivery_quantity: fields.delivery_quantity,
+        activation_limit_basis: fields.activation_limit_basis,
+        number_prefix: fields.number_prefix,
+        renew_by_days: fields.renew_by_days,
+        grace_days: fields.grace_days,
+        auto_deliver: fields.auto_deliver,
+        self_release: fields.self_release,
+        releases_per_month: fields.releases_per_month,
+        entitlements: fields.entitlements,
+        extra: fields.extra,
+        created_at: cx.now,
+        updated_at: cx.now,
+    };
+    let product = Product::insert(tx, &new)?.ok_or_else(|| sku_is_taken(&new.sku))?;
+    events::record(
+        tx,
+        cx,
+        "product.created",
+        Subject::Product(product.id),
+        json!({ "sku": product.sku }),
+    )?;
+    view(tx, product, cx.now)
+}
+
+/// Edits a product: `change` gets the members as they are.
+///
+/// # Errors
+/// `product_not_found`, `already_exists`, or which members are wrong.
+pub(crate) fn update_product(
+    tx: &mut DbConnection,
+    cx: &Context,
+    sku: &str,
+    change: &dyn Fn(&mut ProductFields),
+) -> Result<ProductView> {
+    let before = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
+    let sequence = sequence_name(tx, before.sequence_id)?;
+    let mut fields = ProductFields::of(&before, sequence);
+    change(&mut fields);
+    let sequence_id = fields.checked_sequence(tx)?;
+    if fields.sku != before.sku && Product::find_by_sku(tx, &fields.sku)?.is_some() {
+        return Err(sku_is_taken(&fields.sku).into());
+    }
+    let after = Product {
+        id: before.id,
+        sku: fields.sku,
+        name: fields.name,
+        status: fields.status,
+        is_virtual: fields.is_virtual,
+        downloadable: fields.downloadable,
+        sells_keys: fields.sells_keys,
+        activation_managed: fields.activation_managed,
+        sequence_id,
+        delivery_quantity: fields.delivery_quantity,
+        activation_limit_basis: fields.activation_limit_basis,
+        number_prefix: fields.number_prefix,
+        renew_by_days: fields.renew_by_days,
+        grace_days: fields.grace_days,
+        auto_deliver: fields.auto_deliver,
+        self_release: fields.self_release,
+        releases_per_month: fields.releases_per_month,
+        entitlements: fields.entitlements,
+        extra: fields.extra,
+        created_at: before.created_at,
+        updated_at: before.updated_at,
+    };
+    if after == before {
+        return view(tx, before, cx.now);
+    }
+    let after = Product {
+        updated_at: cx.now,
+        ..after
+    };
+    after.save(tx)?;
+    if let Some(sequence) = after.sequence_id
+        && after.sequence_id != before.sequence_id
+    {
+        stock::wake_waiting_orders(tx, sequence, cx.now)?;
+    }
+    let detail = json!({ "before": recorded(&before), "after": recorded(&after) });
+    events::record(
+        tx,
+        cx,
+        "product.updated",
+        Subject::Product(after.id),
+        detail,
+    )?;
+    view(tx, after, cx.now)
+}
+
+/// Deletes a product that no key and no order refers to.
+///
+/// # Errors
+/// `product_not_found`, `in_use`.
+pub(crate) fn delete_product(tx: &mut DbConnection, cx: &Context, sku: &str) -> Result<()> {
+    let product = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
+    if product.is_in_use(tx)? {
+        let detail =
+            format!("Keys or orders refer to `{sku}`; make it a draft to stop selling it.");
+        return Err(Refusal::because(Code::InUse, detail).into());
+    }
+    product.delete(tx)?;
+    events::record(
+        tx,
+        cx,
+        "product.deleted",
+        Subject::Product(product.id),
+        json!({ "sku": sku }),
+    )
+}
+
+/// One product.
+///
+/// # Errors
+/// `product_not_found`.
+pub(crate) fn show_product(
+    conn: &mut DbConnection,
+    sku: &str,
+    now: Timestamp,
+) -> Result<ProductView> {
+    let product = Product::find_by_sku(conn, sku)?.ok_or_else(|| not_found(sku))?;
+    view(conn, product, now)
+}
+
+/// The products.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn list_products(
+    conn: &mut DbConnection,
+    page: &PageRequest,
+    now: Timestamp,
+) -> Result<Paged<ProductView>> {
+    let Paged { items, next } = Product::list(conn, page)?;
+    let items = items
+        .into_iter()
+        .map(|product| view(conn, product, now))
+        .collect::<Result<_>>()?;
+    Ok(Paged { items, next })
+}
+
+/// `product_not_found`, naming it.
+pub(crate) fn not_found(sku: &str) -> Refusal {
+    Refusal::because(
+        Code::ProductNotFound,
+        format!("There is no product `{sku}`."),
+    )
+}
+
+fn sku_is_taken(sku: &str) -> Refusal {
+    Refusal::because(
+        Code::AlreadyExists,
+        format!("There is a product `{sku}` already."),
+    )
+}
+
+fn sequence_name(conn: &mut DbConnection, id: Option<SequenceId>) -> Result<Option<String>> {
+    Ok(match id {
+        Some(id) => Some(Sequence::find(conn, id)?.name),
+        None => None,
+    })
+}
+
+fn view(conn: &mut DbConnection, product: Product, now: Timestamp) -> Result<ProductView> {
+    let sequence = sequence_name(conn, product.sequence_id)?;
+    let available = stock::available(conn, &product, now)?;
+    Ok(ProductView {
+        id: product.id,
+        sku: product.sku,
+        name: product.name,
+        status: product.status,
+        is_virtual: product.is_virtual,
+        downloadable: product.downloadable,
+        sells_keys: product.sells_keys,
+        activation_managed: product.activation_managed,
+        sequence,
+        delivery_quantity: product.delivery_quantity,
+        activation_limit_basis: product.activation_limit_basis,
+        number_prefix: product.number_prefix,
+        renew_by_days: product.renew_by_days,
+        grace_days: product.grace_days,
+        auto_deliver: product.auto_deliver,
+        self_release: product.self_release,
+        releases_per_month: product.releases_per_month,
+        entitlements: product.entitlements,
+        extra: product.extra,
+        available,
+        created_at: product.created_at,
+        updated_at: product.updated_at,
+    })
+}
+
+/// The members that an edit's event keeps.
+fn recorded(product: &Product) -> Value {
+    json!({
+        "sku": product.sku,
+        "name": product.name,
+        "status": product.status,
+        "sells_keys": product.sells_keys,
+        "activation_managed": product.activation_managed,
+        "sequence_id": product.sequence_id,
+        "delivery_quantity": product.delivery_quantity,
+        "activation_limit_basis": product.activation_limit_basis,
+        "renew_by_days": product.renew_by_days,
+        "grace_days": product.grace_days,
+        "releases_per_month": product.releases_per_month,
+        "entitlements": product.entitlements,
+    })
+}

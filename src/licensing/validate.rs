@@ -1,0 +1,82 @@
+//! Validate: what activate or renew would say, without doing anything.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::context::Context;
+use super::verdict::{KeySummary, Purpose, Standing};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::db::DbConnection;
+use crate::db::models::activation::{Activation, open_count};
+use crate::db::models::key::Key;
+use crate::error::{Code, Refusal, Result};
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Validate {
+    pub text_hash: [u8; 32],
+    pub installation_id: Option<String>,
+    pub product: Option<String>,
+}
+
+/// A verdict on a key.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Validation {
+    /// Whether the key, and the installation if one was named, is good.
+    pub valid: bool,
+    /// `ok`, or the code of the refusal.
+    #[schema(example = "ok")]
+    pub code: &'static str,
+    /// Whether the key has expired and only its grace lets it go on.
+    pub in_grace: bool,
+    /// The key; null when it is not known.
+    pub key: Option<KeySummary>,
+}
+
+/// Judges a key. Never changes anything.
+///
+/// # Errors
+/// The database's only: a refusal is the answer.
+pub(crate) fn validate(
+    conn: &mut DbConnection,
+    input: &Validate,
+    now: Timestamp,
+) -> Result<Validation> {
+    let Some(standing) = Standing::of(Key::find_by_hash(conn, &input.text_hash)?) else {
+        return Ok(Validation {
+            valid: false,
+            code: Code::KeyNotFound.as_str(),
+            in_grace: false,
+            key: None,
+        });
+    };
+    let open = open_count(conn, standing.key.id)?;
+    let refusal = match standing.verdict(input.product.as_deref(), Purpose::Continue, now) {
+        Err(refusal) => Some(refusal),
+        Ok(()) => match &input.installation_id {
+            Some(installation) => match Activation::find(conn, standing.key.id, installation)? {
+                Some(_) => None,
+                None => Some(Refusal::new(Code::InstallationNotActivated)),
+            },
+            None => standing.admit_one_more(open).err(),
+        },
+    };
+    Ok(Validation {
+        valid: refusal.is_none(),
+        code: refusal.map_or("ok", |refusal| refusal.code.as_str()),
+        in_grace: standing.is_in_grace(now),
+        key: Some(standing.summary(open)),
+    })
+}
+
+impl App {
+    /// Judges a key.
+    ///
+    /// # Errors
+    /// As [`validate`].
+    pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
+        let now = cx.now;
+        self.db.read(move |conn| validate(conn, &input, now)).await
+    }
+}

@@ -1,0 +1,141 @@
+//! The verdict: the checks on a key, in the order that api.md fixes. The one place that decides.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::number;
+use crate::clock::Timestamp;
+use crate::db::models::key::{Key, KeyStatus};
+use crate::db::models::product::Product;
+use crate::error::{Code, Refusal};
+
+/// An issued key with its product.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub key: Key,
+    pub product: Product,
+}
+
+/// What the verdict is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A new activation: refused from the key's expiry on.
+    Activate,
+    /// Going on with one (renew, validate): refused from the key's expiry and the grace on.
+    Continue,
+}
+
+/// What the public learns of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeySummary {
+    /// The key's number, which is no secret.
+    #[schema(example = "KEY.00000017.0001")]
+    pub number: String,
+    /// The sku of its product.
+    #[schema(example = "editor-pro")]
+    pub product: String,
+    /// `sold`, `delivered` or `disabled`.
+    pub status: KeyStatus,
+    /// When it stops to admit activations; null for never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// How many installations may be active at once; null for any number.
+    pub max_activations: Option<i64>,
+    /// How many are.
+    pub activations: i64,
+}
+
+impl Standing {
+    /// The key, if it was ever issued: others look unknown, so that nobody finds unsold stock by guessing.
+    pub(crate) fn of(found: Option<(Key, Option<Product>)>) -> Option<Self> {
+        match found {
+            Some((key, Some(product))) if key.assigned_at.is_some() => Some(Self { key, product }),
+            _ => None,
+        }
+    }
+
+    /// Every check but the limit. `wanted` is the sku that the caller named, if it did.
+    ///
+    /// # Errors
+    /// The first refusal in the fixed order.
+    pub(crate) fn verdict(
+        &self,
+        wanted: Option<&str>,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let key = &self.key;
+        let code = if !self.product.activation_managed {
+            Code::ActivationNotManaged
+        } else if wanted.is_some_and(|sku| sku != self.product.sku) {
+            Code::ProductMismatch
+        } else if key.terminated_at.is_some() {
+            Code::KeyTerminated
+        } else if key.revoked_at.is_some() {
+            Code::KeyRevoked
+        } else if key.status == KeyStatus::Disabled {
+            Code::KeyDisabled
+        } else if key.suspended_at.is_some() {
+            Code::KeySuspended
+        } else if self.has_expired(purpose, now) {
+            Code::KeyExpired
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(code).about(key.id))
+    }
+
+    /// The limit, for one activation more beside `open` ones.
+    ///
+    /// # Errors
+    /// `activation_limit_reached` with the numbers.
+    pub(crate) fn admit_one_more(&self, open: i64) -> Result<(), Refusal> {
+        let used = self.activations(open);
+        match self.key.max_activations {
+            Some(max) if used >= max => Err(Refusal::because(
+                Code::ActivationLimitReached,
+                format!("All {max} activations of this key are in use; release one first."),
+            )
+            .with("max_activations", max)
+            .with("activations", used)
+            .about(self.key.id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the key has expired but its grace has not.
+    pub(crate) fn is_in_grace(&self, now: Timestamp) -> bool {
+        self.has_expired(Purpose::Activate, now) && !self.has_expired(Purpose::Continue, now)
+    }
+
+    /// When renewing ends: the expiry and the grace.
+    pub(crate) fn last_moment(&self) -> Option<Timestamp> {
+        self.key
+            .expires_at
+            .map(|at| at.plus_days(self.product.grace_days))
+    }
+
+    /// What counts towards the limit, of which `open` are named activations [UC-75].
+    pub(crate) fn activations(&self, open: i64) -> i64 {
+        open + self.key.anonymous_activations
+    }
+
+    pub(crate) fn summary(&self, open: i64) -> KeySummary {
+        KeySummary {
+            number: number::full(&self.key),
+            product: self.product.sku.clone(),
+            status: self.key.status,
+            expires_at: self.key.expires_at,
+            max_activations: self.key.max_activations,
+            activations: self.activations(open),
+        }
+    }
+
+    fn has_expired(&self, purpose: Purpose, now: Timestamp) -> bool {
+        let end = match purpose {
+            Purpose::Activate => self.key.expires_at,
+            Purpose::Continue => self.last_moment(),
+        };
+        end.is_some_and(|end| now >= end)
+    }
+}
