@@ -1,0 +1,88 @@
+//! The native HTTP interface: every path, its methods and their handlers, in one table.
+//!
+//! A handler's name is its operation id in the OpenAPI document, which is built from the same table.
+
+use actix_web::web;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
+mod accounts;
+mod activations;
+mod auth;
+mod call;
+mod errors_page;
+pub(crate) mod extract;
+mod given;
+mod health;
+mod imports;
+mod keys;
+mod list;
+mod observe;
+mod openapi;
+mod orders;
+mod problem;
+mod products;
+mod public;
+mod routes;
+mod sequences;
+mod stock;
+
+pub(crate) use observe::observe;
+
+routes::routes! {
+    // For shipped software: the key or a token is the credential.
+    "/v1/activations" { get => activations::list_activations, post => public::create_activation }
+    "/v1/activations/renew" { post => public::renew_activation }
+    "/v1/activations/release" { post => public::release_activation }
+    "/v1/activations/{activation_id}" { delete => activations::delete_activation }
+    "/v1/validate" { post => public::validate_key }
+    "/.well-known/jwks.json" { get => public::show_jwks }
+
+    // For shops and staff.
+    "/v1/orders" { get => orders::list_orders }
+    "/v1/orders/check" { post => orders::check_order }
+    "/v1/orders/{ref}" { get => orders::show_order, put => orders::report_order, patch => orders::update_order }
+    "/v1/orders/{ref}/issue" { post => orders::issue_order }
+    "/v1/stock" { get => stock::show_stock }
+    "/v1/products" { get => products::list_products, post => products::create_product }
+    "/v1/products/{sku}" {
+        get => products::show_product, patch => products::update_product, delete => products::delete_product
+    }
+
+    // For staff.
+    "/v1/sequences" { get => sequences::list_sequences, post => sequences::create_sequence }
+    "/v1/sequences/{name}" {
+        get => sequences::show_sequence, patch => sequences::update_sequence, delete => sequences::delete_sequence
+    }
+    "/v1/sequences/{name}/import" { post => imports::import_keys }
+    "/v1/keys" { get => keys::list_keys }
+    "/v1/keys/lookup" { post => keys::look_up_key }
+    "/v1/keys/{id}" { get => keys::show_key }
+    "/v1/keys/{id}/revoke" { post => keys::revoke_key }
+    "/v1/keys/{id}/unrevoke" { post => keys::unrevoke_key }
+    "/v1/accounts" { get => accounts::list_accounts, post => accounts::create_account }
+    "/v1/tokens" { get => accounts::list_tokens, post => accounts::create_token }
+    "/v1/tokens/{id}" { delete => accounts::revoke_token }
+
+    // For machines that look after this one.
+    "/healthz" { get => health::show_health }
+    "/readyz" { get => health::show_readiness }
+}
+
+/// The complete OpenAPI document.
+pub fn document() -> OpenApi {
+    let mut document = openapi::Document::openapi();
+    add_operations(&mut document);
+    document
+}
+
+/// Everything that this interface serves, for an actix application.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .app_data(extract::path_config())
+        .configure(add_services)
+        .service(errors_page::resource())
+        .service(web::redirect("/docs", "/docs/"))
+        .service(utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document()))
+        .default_service(web::to(problem::nothing_here));
+}

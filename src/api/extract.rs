@@ -1,0 +1,300 @@
+//! Reading requests: JSON bodies, texts, filters and pages, each with errors that name what is wrong.
+
+use std::ops::Deref;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{self, Bytes, BytesMut};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+use serde::de::DeserializeOwned;
+
+use super::problem::ApiError;
+use crate::app::App;
+use crate::db::{Cursor, PageRequest};
+use crate::error::{Code, FieldError, Refusal};
+
+/// The largest JSON body, in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// How much of a body that is too large is still read, so that the client gets to read the answer
+/// instead of a broken connection.
+const MAX_DISCARDED: usize = 64 << 20;
+
+/// A JSON body. Unknown members, wrong types and values that their type refuses are 422 and named.
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let media_type = media_type(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = read_body(payload, MAX_BODY).await?;
+            if media_type
+                .as_deref()
+                .is_some_and(|kind| kind != "application/json" && !kind.ends_with("+json"))
+            {
+                let detail = "Send JSON, with Content-Type: application/json.";
+                return Err(Refusal::because(Code::UnsupportedMediaType, detail).into());
+            }
+            parse_json(&body).map(Self).map_err(ApiError::from)
+        })
+    }
+}
+
+/// A JSON body that may be missing altogether.
+#[derive(Debug)]
+pub(crate) struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalBody<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = read_body(payload, MAX_BODY).await?;
+            if body.is_empty() {
+                Ok(Self(T::default()))
+            } else {
+                Ok(Self(parse_json(&body)?))
+            }
+        })
+    }
+}
+
+/// The body of an import, up to the configured size.
+#[derive(Debug)]
+pub(crate) struct ImportBody(pub Bytes);
+
+impl FromRequest for ImportBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request
+            .app_data::<web::Data<App>>()
+            .map_or(MAX_BODY, |app| app.config.imports.max_bytes);
+        let media_type = media_type(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = read_body(payload, limit).await?;
+            match media_type.as_deref() {
+                None | Some("text/plain") => Ok(Self(body)),
+                Some(_) => {
+                    let detail =
+                        "Send the keys as text, one per line, with Content-Type: text/plain.";
+                    Err(Refusal::because(Code::UnsupportedMediaType, detail).into())
+                }
+            }
+        })
+    }
+}
+
+/// The members of a query but for those of paging. Unknown ones are refused and named.
+#[derive(Debug)]
+pub(crate) struct Filter<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Filter<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(
+            filter(request.query_string())
+                .map(Self)
+                .map_err(ApiError::from),
+        )
+    }
+}
+
+/// `?limit=` and `?after=`.
+#[derive(Debug)]
+pub(crate) struct Page(pub PageRequest);
+
+impl FromRequest for Page {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(
+            page(request.query_string())
+                .map(Self)
+                .map_err(ApiError::from),
+        )
+    }
+}
+
+impl<T> Deref for Body<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Turns a path that cannot be read into 404: nothing has such a name.
+pub(crate) fn path_config() -> web::PathConfig {
+    web::PathConfig::default().error_handler(|_, _| ApiError::from(Code::NotFound).into())
+}
+
+/// The pairs of a query.
+pub(crate) fn query_pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+    serde_urlencoded::from_str(query).map_err(|error| {
+        Refusal::because(
+            Code::MalformedRequest,
+            format!("The query cannot be read: {error}."),
+        )
+    })
+}
+
+fn filter<T: DeserializeOwned>(query: &str) -> Result<T, Refusal> {
+    let wrong = |error: &dyn std::fmt::Display| invalid_query(&error.to_string());
+    let pairs: Vec<_> = query_pairs(query)?
+        .into_iter()
+        .filter(|(name, _)| name != "limit" && name != "after")
+        .collect();
+    let rest = serde_urlencoded::to_string(&pairs).map_err(|error| wrong(&error))?;
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(form_urlencoded(&rest)))
+        .map_err(|error| {
+            let field = error.path().to_string();
+            let detail = error.into_inner().to_string();
+            if field == "." {
+                invalid_query(&detail)
+            } else {
+                Refusal::invalid(vec![FieldError::new(field, "invalid", detail)])
+            }
+        })
+}
+
+fn form_urlencoded(query: &str) -> url::form_urlencoded::Parse<'_> {
+    url::form_urlencoded::parse(query.as_bytes())
+}
+
+fn invalid_query(detail: &str) -> Refusal {
+    Refusal::invalid(vec![FieldError::new("query", "invalid", detail)])
+}
+
+fn page(query: &str) -> Result<PageRequest, Refusal> {
+    let mut page = PageRequest::default();
+    for (name, value) in query_pairs(query)? {
+        match name.as_str() {
+            "limit" => {
+                page.limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=PageRequest::MAX).contains(limit))
+                    .ok_or_else(|| {
+                        let detail = format!("must be a number from 1 to {}", PageRequest::MAX);
+                        Refusal::invalid(vec![FieldError::new("limit", "out_of_range", detail)])
+                    })?;
+            }
+            "after" => {
+                let cursor = Cursor::decode(&value).ok_or_else(|| {
+                    let detail = "is not a cursor; use the `next` of the page before";
+                    Refusal::invalid(vec![FieldError::new("after", "invalid", detail)])
+                })?;
+                page.after = Some(cursor);
+            }
+            _ => {}
+        }
+    }
+    Ok(page)
+}
+
+fn media_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
+}
+
+async fn read_body(mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
+    let mut body = BytesMut::new();
+    let mut discarded = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| {
+            Refusal::because(
+                Code::MalformedRequest,
+                format!("The body cannot be read: {error}."),
+            )
+        })?;
+        if discarded > 0 || body.len() + chunk.len() > limit {
+            discarded += chunk.len();
+            body = BytesMut::new();
+            if discarded > MAX_DISCARDED {
+                break;
+            }
+        } else {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    if discarded > 0 {
+        return Err(Refusal::because(
+            Code::BodyTooLarge,
+            format!("The body is larger than {limit} bytes."),
+        ));
+    }
+    Ok(body.freeze())
+}
+
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let error = error.into_inner();
+        match error.classify() {
+            serde_json::error::Category::Data => invalid_member(&field, &error),
+            _ => malformed(&error),
+        }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    Refusal::because(
+        Code::MalformedJson,
+        format!("The body is not valid JSON: {error}."),
+    )
+}
+
+/// Names the member; serde's message for an unknown one holds its name.
+fn invalid_member(path: &str, error: &serde_json::Error) -> Refusal {
+    let message = error.to_string();
+    let detail = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(detail, _)| detail);
+    let quoted = detail.split('`').nth(1);
+    let joined = |name: &str| {
+        if path == "." {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
+    let error = if detail.starts_with("unknown field") {
+        // The path ends at the unknown member already.
+        let field = if path == "." {
+            quoted.unwrap_or("body").to_owned()
+        } else {
+            path.to_owned()
+        };
+        FieldError::new(field, "unknown_member", detail)
+    } else if detail.starts_with("missing field") {
+        FieldError::new(joined(quoted.unwrap_or("body")), "required", "is required")
+    } else if path == "." {
+        FieldError::new("body", "invalid", detail)
+    } else {
+        FieldError::new(path, "invalid", detail)
+    };
+    Refusal::invalid(vec![error])
+}

@@ -1,0 +1,70 @@
+//! The macro behind the route table.
+
+/// Makes of one table both the services (with HEAD beside GET, and a 405 that names what is allowed)
+/// and the operations of the OpenAPI document.
+macro_rules! routes {
+    ($( $path:literal { $( $method:ident => $module:ident :: $handler:ident ),+ $(,)? } )+) => {
+        /// Every path with its methods.
+        #[cfg(test)]
+        pub(crate) const TABLE: &[(&str, &[&str])] = &[$(($path, &[$(stringify!($method)),+])),+];
+
+        fn add_services(config: &mut actix_web::web::ServiceConfig) {
+            $(
+                let resource = actix_web::web::resource($path);
+                $( let resource = $crate::api::routes::$method(resource, $module::$handler); )+
+                let allowed = $crate::api::problem::method_not_allowed(&[$(stringify!($method)),+]);
+                config.service(resource.default_service(actix_web::web::to(move || {
+                    let allowed = allowed.clone();
+                    async move { Err::<actix_web::HttpResponse, _>(allowed) }
+                })));
+            )+
+        }
+
+        fn add_operations(document: &mut utoipa::openapi::OpenApi) {
+            let mut schemas = Vec::new();
+            $($( pastey::paste! {
+                document.paths.add_path_operation(
+                    $path,
+                    <$module::[<__path_ $handler>] as utoipa::Path>::methods(),
+                    <$module::[<__path_ $handler>] as utoipa::Path>::operation(),
+                );
+                <$module::[<__path_ $handler>] as utoipa::__dev::SchemaReferences>::schemas(&mut schemas);
+                debug_assert_eq!(<$module::[<__path_ $handler>] as utoipa::Path>::path(), $path);
+            } )+)+
+            let components = document.components.get_or_insert_default();
+            components.schemas.extend(schemas);
+        }
+    };
+}
+pub(crate) use routes;
+
+use actix_web::web;
+use actix_web::{FromRequest, Handler, Resource, Responder};
+
+pub(crate) fn get<F, Args>(resource: Resource, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    resource
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+}
+
+macro_rules! verb {
+    ($name:ident) => {
+        pub(crate) fn $name<F, Args>(resource: Resource, handler: F) -> Resource
+        where
+            F: Handler<Args>,
+            Args: FromRequest + 'static,
+            F::Output: Responder + 'static,
+        {
+            resource.route(web::$name().to(handler))
+        }
+    };
+}
+verb!(post);
+verb!(put);
+verb!(patch);
+verb!(delete);

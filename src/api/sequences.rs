@@ -1,0 +1,149 @@
+//! Sequences, for staff.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::auth::{Look, Manage};
+use super::call::Call;
+use super::extract::{Body, Page};
+use super::given::Given;
+use super::list::List;
+use super::problem::{ApiResult, Problem};
+use crate::db::models::sequence::SequenceSource;
+use crate::licensing::sequences::{self, NewSequence, SequencePatch, SequenceView};
+use crate::licensing::text::{Extra, Name};
+
+/// A sequence to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSequenceBody {
+    /// Its unique name.
+    name: Name,
+    /// Where its keys come from; `pool` by default.
+    #[serde(default = "pool")]
+    #[schema(default = "pool")]
+    source: SequenceSource,
+    /// Below how many keys in stock it counts as low.
+    low_stock_threshold: Option<i64>,
+    /// Any JSON object.
+    #[serde(default)]
+    extra: Extra,
+}
+
+fn pool() -> SequenceSource {
+    SequenceSource::Pool
+}
+
+/// The members of a sequence to change.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SequenceBody {
+    /// Its new name.
+    #[serde(default)]
+    name: Given<Name>,
+    /// Below how many keys in stock it counts as low; null for never.
+    #[serde(default)]
+    low_stock_threshold: Given<Option<i64>>,
+    /// Any JSON object.
+    #[serde(default)]
+    extra: Given<Extra>,
+}
+
+/// List sequences
+#[utoipa::path(
+    get, path = "/v1/sequences", tag = "staff", params(super::openapi::Paging), security(("api_token" = [])),
+    responses((status = 200, body = List<SequenceView>), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn list_sequences(
+    call: Call<Look, Page>,
+) -> ApiResult<web::Json<List<SequenceView>>> {
+    let Page(page) = call.input;
+    let list = call
+        .app
+        .db
+        .read(move |conn| sequences::list_sequences(conn, &page))
+        .await?;
+    Ok(web::Json(list.into()))
+}
+
+/// Make a sequence
+#[utoipa::path(
+    post, path = "/v1/sequences", tag = "staff", request_body = NewSequenceBody, security(("api_token" = [])),
+    responses((status = 201, body = SequenceView), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn create_sequence(
+    call: Call<Manage, Body<NewSequenceBody>>,
+) -> ApiResult<HttpResponse> {
+    let (cx, Body(body)) = (call.cx, call.input);
+    let SequenceSource::Pool = body.source;
+    let new = NewSequence {
+        name: body.name,
+        low_stock_threshold: body.low_stock_threshold,
+        extra: body.extra,
+    };
+    let sequence = call
+        .app
+        .db
+        .write(move |tx| sequences::create_sequence(tx, &cx, &new))
+        .await?;
+    Ok(HttpResponse::Created().json(sequence))
+}
+
+/// Show a sequence
+#[utoipa::path(
+    get, path = "/v1/sequences/{name}", tag = "staff", params(("name" = String, Path)),
+    security(("api_token" = [])),
+    responses((status = 200, body = SequenceView), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn show_sequence(
+    call: Call<Look, web::Path<Name>>,
+) -> ApiResult<web::Json<SequenceView>> {
+    let name = call.input;
+    Ok(web::Json(
+        call.app
+            .db
+            .read(move |conn| sequences::show_sequence(conn, name.as_str()))
+            .await?,
+    ))
+}
+
+/// Rename or change a sequence; what is left out stays
+#[utoipa::path(
+    patch, path = "/v1/sequences/{name}", tag = "staff", params(("name" = String, Path)),
+    request_body = SequenceBody, security(("api_token" = [])),
+    responses((status = 200, body = SequenceView), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn update_sequence(
+    call: Call<Manage, (web::Path<Name>, Body<SequenceBody>)>,
+) -> ApiResult<web::Json<SequenceView>> {
+    let (cx, (name, Body(body))) = (call.cx, call.input);
+    let patch = SequencePatch {
+        name: body.name.0,
+        low_stock_threshold: body.low_stock_threshold.0,
+        extra: body.extra.0,
+    };
+    let sequence = call
+        .app
+        .db
+        .write(move |tx| sequences::update_sequence(tx, &cx, name.as_str(), &patch))
+        .await?;
+    Ok(web::Json(sequence))
+}
+
+/// Delete a sequence: its assigned keys stay, the others go
+#[utoipa::path(
+    delete, path = "/v1/sequences/{name}", tag = "staff", params(("name" = String, Path)),
+    security(("api_token" = [])), responses((status = 204), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn delete_sequence(
+    call: Call<Manage, web::Path<Name>>,
+) -> ApiResult<HttpResponse> {
+    let (cx, name) = (call.cx, call.input);
+    call.app
+        .db
+        .write(move |tx| sequences::delete_sequence(tx, &cx, name.as_str()))
+        .await?;
+    call.app.nudge_jobs();
+    Ok(HttpResponse::NoContent().finish())
+}
