@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Overrides};
+
+mod command;
+mod demo;
+mod keys;
+mod migrate;
+mod serve;
+mod token;
+
+/// A licensing and activation server: a paid order becomes a product key, a key and an installation
+/// become a signed activation token.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Settings that every command takes; config/default.toml explains them, COUNTERSIGN_… variables set
+/// them, too.
+#[derive(Debug, Args)]
+struct Settings {
+    /// A file with settings, laid over the defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to serve on; port 0 picks a free one
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// The folder of the embedded database
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// The folder of the signing keys and the vault key
+    #[arg(long, global = true, value_name = "FOLDER")]
+    keys_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve; what is done when no command is given
+    Serve,
+    /// Play the main job from a paid order to a revoked key on a temporary database
+    Demo(demo::Demo),
+    /// Make API tokens
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Show and rotate the keys that sign tokens
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Bring the database to this program's schema
+    Migrate(migrate::Migrate),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// One line for the person who typed it: what is wrong and what to do.
+    pub fn run(self) -> anyhow::Result<()> {
+        let config = self.settings.load()?;
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::run(config),
+            Command::Demo(demo) => demo.run(config),
+            Command::Token(token) => token.run(&config),
+            Command::Keys(keys) => keys.run(&config),
+            Command::Migrate(migrate) => migrate.run(&config),
+        }
+    }
+}
+
+impl Settings {
+    fn load(self) -> anyhow::Result<Config> {
+        let overrides = Overrides {
+            file: self.config,
+            listen: self.listen,
+            database_url: self.database_url,
+            data_dir: self.data_dir,
+            keys_dir: self.keys_dir,
+        };
+        Ok(Config::load(&overrides, std::env::vars())?)
+    }
+}
+
+/// Prints a line for people or scripts.
+pub(crate) fn print_line(text: impl std::fmt::Display) {
+    use std::io::Write;
+    // A reader that went away is no reason to fail.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints a line beside the output.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! Sending a command to the server that owns the database, or doing it here when none does.
+
+use anyhow::{Context, bail};
+
+use super::serve::runtime;
+use crate::app::key_folder;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, Command, Reply, explain};
+use crate::db::{self, Access, DatabaseUrl, Db};
+use crate::lock::{DatabaseLock, LockError, control_path};
+
+/// Runs a command wherever the database is.
+pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<Reply> {
+    let url = DatabaseUrl::parse(&config.database_url())?;
+    let reply = match DatabaseLock::for_serving(&url) {
+        Ok(_lock) => runtime()?.block_on(run_here(config, &url, command))?,
+        Err(LockError::Taken(path)) => {
+            let socket = control_path(&path);
+            runtime()?.block_on(control::call(&socket, &command)).with_context(|| {
+                format!(
+                    "another process is using {} and takes no commands at {}; stop it, or wait until it serves",
+                    path.display(),
+                    socket.display()
+                )
+            })?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match reply {
+        Reply::Failed { detail } => bail!(detail),
+        reply => Ok(reply),
+    }
+}
+
+async fn run_here(config: &Config, url: &DatabaseUrl, command: Command) -> anyhow::Result<Reply> {
+    {
+        let mut conn = db::open(url, Access::Write)?;
+        db::migrate(&mut conn)?;
+    }
+    let db = Db::open(url)?;
+    let reply = command
+        .run(&db, &key_folder(config), &Clock::system())
+        .await;
+    db.stop();
+    Ok(reply.unwrap_or_else(|error| Reply::Failed {
+        detail: explain(&error),
+    }))
+}

@@ -1,0 +1,327 @@
+//! Settings: `config/default.toml`, then a file, then the environment, then flags.
+//!
+//! The names of the variables follow from walking the defaults, and the default's type decides how a
+//! variable is read. A name that the defaults do not have is an error that says where it stands.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+const PREFIX: &str = "COUNTERSIGN_";
+
+/// All settings in force.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to serve on.
+    pub listen: SocketAddr,
+    /// The database; empty for the embedded one in `data_dir`.
+    pub database_url: String,
+    /// Where the embedded database lives.
+    pub data_dir: PathBuf,
+    /// Where the key files live.
+    pub keys_dir: PathBuf,
+    /// Logging.
+    pub log: Log,
+    /// Key files.
+    pub keys: Keys,
+    /// Activation tokens.
+    pub tokens: Tokens,
+    /// Products.
+    pub products: Products,
+    /// Orders.
+    pub orders: Orders,
+    /// Imports.
+    pub imports: Imports,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A `tracing` filter.
+    pub level: String,
+    /// Text or JSON lines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// `[keys]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Whether mode 0640 is accepted.
+    pub allow_group_read: bool,
+}
+
+/// `[tokens]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// Days past `exp` within which a token may be renewed.
+    pub renew_past_expiry_days: u32,
+}
+
+/// `[products]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Products {
+    /// The prefix of key numbers unless a product names another.
+    pub number_prefix: String,
+}
+
+/// `[orders]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orders {
+    /// What an unknown sku means.
+    pub unknown_sku: UnknownSku,
+}
+
+/// What to do with an order line whose sku is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownSku {
+    /// Refuse the report, naming the line.
+    Refuse,
+    /// Take the line as an article that has nothing to do with keys.
+    Unmanaged,
+}
+
+/// `[imports]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imports {
+    /// The largest body, in bytes.
+    pub max_bytes: usize,
+}
+
+/// A setting that cannot be used, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// Settings that come as flags; each stands above the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// A file with settings.
+    pub file: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--database-url`
+    pub database_url: Option<String>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--keys-dir`
+    pub keys_dir: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file, the variable or the flag.
+    pub fn load(
+        overrides: &Overrides,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = defaults();
+        if let Some(path) = &overrides.file {
+            merge(&mut table, read_file(path)?, "").map_err(|name| {
+                ConfigError(format!("{}: there is no setting `{name}`", path.display()))
+            })?;
+        }
+        for (name, value) in environment {
+            if let Some(rest) = name.strip_prefix(PREFIX) {
+                set_variable(&mut table, rest, &value)
+                    .map_err(|problem| ConfigError(format!("{name}: {problem}")))?;
+            }
+        }
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        for (name, value) in [
+            ("listen", overrides.listen.clone()),
+            ("database_url", overrides.database_url.clone()),
+            ("data_dir", overrides.data_dir.as_ref().map(text)),
+            ("keys_dir", overrides.keys_dir.as_ref().map(text)),
+        ] {
+            if let Some(value) = value {
+                table.insert(name.to_owned(), Value::String(value));
+            }
+        }
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError(describe(&error)))?;
+        Ok(config)
+    }
+
+    /// The database URL, filled in when it is left empty.
+    pub fn database_url(&self) -> String {
+        if self.database_url.is_empty() {
+            format!(
+                "sqlite://{}",
+                self.data_dir.join("countersign.db").display()
+            )
+        } else {
+            self.database_url.clone()
+        }
+    }
+}
+
+fn defaults() -> Table {
+    DEFAULTS
+        .parse()
+        .expect("config/default.toml is compiled in and a test reads it")
+}
+
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError(format!(
+            "cannot read the settings file {}: {error}",
+            path.display()
+        ))
+    })?;
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+/// Lays `over` on `base`; the error is the dotted name of the first setting that `base` does not have.
+fn merge(base: &mut Table, over: Table, path: &str) -> Result<(), String> {
+    for (name, value) in over {
+        let dotted = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        match (base.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over, &dotted)?,
+            (Some(slot), value) => *slot = value,
+            (None, _) => return Err(dotted),
+        }
+    }
+    Ok(())
+}
+
+/// Sets the one setting that `name` (without the prefix) stands for.
+fn set_variable(table: &mut Table, name: &str, value: &str) -> Result<(), String> {
+    for (key, slot) in table.iter_mut() {
+        let own = key.to_uppercase();
+        match slot {
+            Value::Table(inner) => {
+                let rest = name
+                    .strip_prefix(&own)
+                    .and_then(|rest| rest.strip_prefix('_'));
+                if let Some(rest) = rest {
+                    return set_variable(inner, rest, value);
+                }
+            }
+            slot if own == name => return set_value(slot, value),
+            _ => {}
+        }
+    }
+    Err("there is no setting of this name; see config/default.toml".to_owned())
+}
+
+/// Reads `value` as the default's type.
+fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
+    *slot = match slot {
+        Value::Integer(_) => Value::Integer(
+            value
+                .parse()
+                .map_err(|error| format!("`{value}` is no whole number ({error})"))?,
+        ),
+        Value::Boolean(_) => Value::Boolean(
+            value
+                .parse()
+                .map_err(|_| format!("`{value}` is neither true nor false"))?,
+        ),
+        _ => Value::String(value.to_owned()),
+    };
+    Ok(())
+}
+
+fn describe(error: &toml::de::Error) -> String {
+    format!(
+        "a setting cannot be used: {}",
+        error.to_string().trim().replace('\n', " ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(&Overrides::default(), pairs)
+    }
+
+    #[test]
+    fn the_defaults_are_complete() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.database_url(), "sqlite://data/countersign.db");
+        assert_eq!(config.tokens.renew_past_expiry_days, 180);
+    }
+
+    #[test]
+    fn a_variable_is_read_as_the_type_of_its_default() {
+        let config = load(&[
+            ("COUNTERSIGN_TOKENS_ISSUER", "123"),
+            ("COUNTERSIGN_TOKENS_RENEW_PAST_EXPIRY_DAYS", "7"),
+            ("COUNTERSIGN_KEYS_ALLOW_GROUP_READ", "true"),
+            ("COUNTERSIGN_KEYS_DIR", "elsewhere"),
+        ])
+        .unwrap();
+        assert_eq!(config.tokens.issuer, "123");
+        assert_eq!(config.tokens.renew_past_expiry_days, 7);
+        assert!(config.keys.allow_group_read);
+        assert_eq!(config.keys_dir, PathBuf::from("elsewhere"));
+    }
+
+    #[test]
+    fn an_unknown_variable_and_a_wrong_value_are_refused_by_name() {
+        for (name, value) in [
+            ("COUNTERSIGN_TOKENS_ISUER", "x"),
+            ("COUNTERSIGN_NOTHING", "x"),
+            ("COUNTERSIGN_IMPORTS_MAX_BYTES", "many"),
+            ("COUNTERSIGN_KEYS_ALLOW_GROUP_READ", "yes"),
+        ] {
+            let message = load(&[(name, value)]).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_laid_over_the_defaults_and_an_unknown_name_in_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "[orders]\nunknown_sku = \"unmanaged\"\n").unwrap();
+        let overrides = Overrides {
+            file: Some(path.clone()),
+            ..Overrides::default()
+        };
+        let config = Config::load(&overrides, std::iter::empty()).unwrap();
+        assert_eq!(config.orders.unknown_sku, UnknownSku::Unmanaged);
+
+        std::fs::write(&path, "[orders]\nunknown_skus = \"unmanaged\"\n").unwrap();
+        let message = Config::load(&overrides, std::iter::empty())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("orders.unknown_skus"), "{message}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Commands to a running server that owns its database: a socket beside the database, for its user only.
+//!
+//! One line of JSON in, one line of JSON out. On PostgreSQL there is no socket: commands open the
+//! database themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::db::Db;
+use crate::db::models::account::Role;
+use crate::error::{Error, Result};
+use crate::licensing::accounts;
+use crate::licensing::context::Context;
+use crate::licensing::signing_keys;
+use crate::signing::key_file::KeyFolder;
+
+/// The longest line that either side reads, in bytes.
+const MAX_LINE: u64 = 1 << 20;
+/// How long a command may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the command line can ask of the server.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Make an API token, and its account if there is none.
+    CreateToken {
+        /// The account's name.
+        account: String,
+        /// Its role.
+        role: Role,
+        /// What the token is for.
+        label: String,
+    },
+    /// Move the signing keys along.
+    RotateKeys,
+}
+
+/// What came of it.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// A token, shown once.
+    Token {
+        /// Its secret.
+        token: String,
+    },
+    /// The keys have moved along.
+    Rotated {
+        /// What to beware of.
+        warning: Option<String>,
+    },
+    /// It was refused, or failed.
+    Failed {
+        /// Why, and what to do.
+        detail: String,
+    },
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token { .. } => "Token",
+            Self::Rotated { .. } => "Rotated",
+            Self::Failed { .. } => "Failed",
+        })
+    }
+}
+
+impl Command {
+    /// Does what the command says.
+    ///
+    /// # Errors
+    /// The use case's.
+    pub async fn run(self, db: &Db, keys: &KeyFolder, clock: &Clock) -> Result<Reply> {
+        let cx = Context::command_line(clock.now());
+        match self {
+            Self::CreateToken {
+                account,
+                role,
+                label,
+            } => {
+                let token = db
+                    .write(move |tx| {
+                        accounts::create_token_with_account(tx, &cx, &account, role, &label)
+                    })
+                    .await?;
+                Ok(Reply::Token { token: token.token })
+            }
+            Self::RotateKeys => {
+                let keys = keys.clone();
+                let warning = db
+                    .write(move |tx| signing_keys::rotate_keys(tx, &cx, &keys))
+                    .await?;
+                Ok(Reply::Rotated { warning })
+            }
+        }
+    }
+}
+
+/// The listening socket; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Control {
+    /// Listens, when the server owns its database. Without a socket the server works all the same, so a
+    /// failure is only logged.
+    pub(crate) fn start(app: &Arc<App>) -> Option<Self> {
+        let path = app.control_path()?;
+        match listen(&path) {
+            Ok(listener) => {
+                let task = tokio::spawn(accept(listener, Arc::clone(app)));
+                Some(Self { path, task })
+            }
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "no control socket: commands cannot reach this server");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+        // It may be gone already.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Binds under another name and renames, so that the socket is never there with a mode that lets others in.
+fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, app: Arc<App>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let app = Arc::clone(&app);
+                tokio::spawn(async move {
+                    match tokio::time::timeout(TIMEOUT, answer(stream, &app)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "a control connection failed"),
+                        Err(_) => tracing::warn!("a control connection took too long"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket cannot accept");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
+    let mut line = String::new();
+    BufReader::new((&mut stream).take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
+    let reply = match serde_json::from_str::<Command>(&line) {
+        Ok(command) => match command.run(&app.db, &app.key_folder, &app.clock).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Failed {
+                detail: explain(&error),
+            },
+        },
+        Err(error) => Reply::Failed {
+            detail: format!("the running server does not know this command: {error}"),
+        },
+    };
+    if matches!(reply, Reply::Rotated { .. })
+        && let Err(error) = app.refresh_keyring().await
+    {
+        tracing::error!(%error, "the rotated keys could not be loaded");
+    }
+    let mut text = serde_json::to_string(&reply)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).await
+}
+
+/// Sends a command to the server behind a socket.
+///
+/// # Errors
+/// When there is none, or its answer cannot be read.
+pub async fn call(path: &Path, command: &Command) -> std::io::Result<Reply> {
+    let mut stream = UnixStream::connect(path).await?;
+    let mut text = serde_json::to_string(command)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// An error for the person at the command line.
+pub fn explain(error: &Error) -> String {
+    match error {
+        Error::Refused(refusal) => refusal.detail.clone(),
+        other => other.to_string(),
+    }
+}

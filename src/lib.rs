@@ -1,0 +1,19 @@
+//! Countersign: a licensing and activation server in one process.
+
+pub mod api;
+pub mod app;
+pub mod background;
+pub mod cli;
+pub mod clock;
+pub mod codes;
+pub mod config;
+pub mod control;
+pub mod db;
+pub mod error;
+pub mod jobs;
+pub mod licensing;
+pub mod lock;
+mod readiness;
+pub mod server;
+pub mod signing;
+pub mod telemetry;

@@ -1,0 +1,29 @@
+//! Logging to standard error.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the process. What libraries would print of the bytes on the wire stays out at any
+/// level: it holds keys and tokens.
+///
+/// # Errors
+/// A level that cannot be read.
+pub fn start(log: &Log) -> Result<(), String> {
+    let filter = EnvFilter::try_new(format!("{},ureq=info,ureq_proto=info", log.level)).map_err(
+        |error| {
+            format!(
+                "the setting log.level `{}` cannot be read: {error}",
+                log.level
+            )
+        },
+    )?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| format!("logging cannot start: {error}"))
+}
