@@ -5,6 +5,7 @@
 use actix_web::web;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
 
 mod accounts;
 mod activations;
@@ -83,6 +84,10 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .configure(add_services)
         .service(errors_page::resource())
         .service(web::redirect("/docs", "/docs/"))
-        .service(utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document()))
+        .service(openapi::resource())
+        .service(
+            SwaggerUi::new("/docs/{_:.*}")
+                .config(utoipa_swagger_ui::Config::new(["/openapi.json"])),
+        )
         .default_service(web::to(problem::nothing_here));
 }

@@ -33,6 +33,8 @@ pub struct App {
     pub(crate) key_folder: KeyFolder,
     /// Told when a job may have become due.
     pub(crate) jobs_due: Notify,
+    /// This process's turn to import.
+    pub(crate) imports: tokio::sync::Mutex<()>,
     /// Set when the server is to stop: connections are not kept alive from then on.
     stopping: AtomicBool,
     /// Held as long as the server runs (SQLite).
@@ -80,6 +82,7 @@ impl App {
             tally: Tally::default(),
             key_folder,
             jobs_due: Notify::new(),
+            imports: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
             lock,
         }))

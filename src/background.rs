@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::licensing::context::Context;
 
 /// How often counts go to the database: `last_seen_at` may lag by up to a minute.
 const FLUSH_EVERY: Duration = Duration::from_secs(15);
@@ -74,7 +73,7 @@ async fn refresh_keys(app: Arc<App>) {
 
 /// Takes away what an import left behind when the process before this one died.
 async fn clean_up(app: Arc<App>) {
-    if let Err(error) = app.sweep_dead_import(&Context::system(app.now())).await {
+    if let Err(error) = app.clean_up_imports().await {
         tracing::warn!(%error, "an unfinished import was not taken away");
     }
 }

@@ -217,22 +217,20 @@ fn merge(base: &mut Table, over: Table, path: &str) -> Result<(), String> {
 
 /// Sets the one setting that `name` (without the prefix) stands for.
 fn set_variable(table: &mut Table, name: &str, value: &str) -> Result<(), String> {
-    for (key, slot) in table.iter_mut() {
-        let own = key.to_uppercase();
+    let slot = find_setting(table, name)
+        .ok_or("there is no setting of this name; see config/default.toml")?;
+    set_value(slot, value)
+}
+
+/// The setting whose dotted name, in capitals and joined with underscores, is `name`.
+fn find_setting<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Value> {
+    table.iter_mut().find_map(|(key, slot)| {
+        let rest = name.strip_prefix(&key.to_uppercase())?;
         match slot {
-            Value::Table(inner) => {
-                let rest = name
-                    .strip_prefix(&own)
-                    .and_then(|rest| rest.strip_prefix('_'));
-                if let Some(rest) = rest {
-                    return set_variable(inner, rest, value);
-                }
-            }
-            slot if own == name => return set_value(slot, value),
-            _ => {}
+            Value::Table(inner) => find_setting(inner, rest.strip_prefix('_')?),
+            slot => rest.is_empty().then_some(slot),
         }
-    }
-    Err("there is no setting of this name; see config/default.toml".to_owned())
+    })
 }
 
 /// Reads `value` as the default's type.

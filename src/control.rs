@@ -106,6 +106,20 @@ impl Command {
     }
 }
 
+impl App {
+    /// Does what a command says in the running server.
+    ///
+    /// # Errors
+    /// As [`Command::run`].
+    pub async fn obey(&self, command: Command) -> Result<Reply> {
+        let reply = command.run(&self.db, &self.key_folder, &self.clock).await?;
+        if matches!(reply, Reply::Rotated { .. }) {
+            self.refresh_keyring().await?;
+        }
+        Ok(reply)
+    }
+}
+
 /// The listening socket; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -192,11 +206,6 @@ async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
             detail: format!("the running server does not know this command: {error}"),
         },
     };
-    if matches!(reply, Reply::Rotated { .. })
-        && let Err(error) = app.refresh_keyring().await
-    {
-        tracing::error!(%error, "the rotated keys could not be loaded");
-    }
     let mut text = serde_json::to_string(&reply)?;
     text.push('\n');
     stream.write_all(text.as_bytes()).await

@@ -11,6 +11,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, Result};
 
+mod check;
 mod connection;
 mod failure;
 pub(crate) mod ids;
@@ -24,8 +25,9 @@ pub(crate) mod types;
 mod url;
 mod writer;
 
+pub use check::check_schema;
 pub use connection::{Access, DbConnection, OnBoth, open};
-pub use migrate::{MigrateError, Migrations, migrate, require_current, revert_newest};
+pub use migrate::{MigrateError, Migrations, migrate, revert_newest};
 pub use page::{Cursor, PageRequest, Paged};
 pub use url::{DatabaseUrl, OpenError};
 

@@ -48,7 +48,7 @@ impl App {
     ///
     /// # Errors
     /// The database's. What a job itself meets is noted on the job.
-    pub(crate) async fn run_due_jobs(&self) -> Result<usize> {
+    pub async fn run_due_jobs(&self) -> Result<usize> {
         let now = self.clock.now();
         if !self
             .db

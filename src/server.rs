@@ -22,6 +22,7 @@ pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
     http: actix_web::dev::Server,
+    control: Option<Control>,
 }
 
 impl std::fmt::Debug for Server {
@@ -38,7 +39,8 @@ pub struct Stopper {
 }
 
 impl Server {
-    /// Binds the configured address; port 0 picks a free one.
+    /// Binds the configured address (port 0 picks a free one) and the control socket. Called inside a
+    /// Tokio runtime.
     ///
     /// # Errors
     /// The operating system's, naming the address.
@@ -49,6 +51,7 @@ impl Server {
         };
         let listener = TcpListener::bind(listen).map_err(named)?;
         let address = listener.local_addr()?;
+        let control = Control::start(&app);
         let data = web::Data::from(Arc::clone(&app));
         let http = HttpServer::new(move || {
             actix_web::App::new()
@@ -61,7 +64,12 @@ impl Server {
         .disable_signals()
         .listen(listener)?
         .run();
-        Ok(Self { app, address, http })
+        Ok(Self {
+            app,
+            address,
+            http,
+            control,
+        })
     }
 
     /// The address that it is bound to.
@@ -83,10 +91,9 @@ impl Server {
     /// # Errors
     /// The operating system's.
     pub async fn run(self) -> io::Result<()> {
-        let control = Control::start(&self.app);
         let background = Background::start(&self.app);
         let served = self.http.await;
-        drop(control);
+        drop(self.control);
         background.stop().await;
         self.app.close().await;
         served

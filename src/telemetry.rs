@@ -10,14 +10,16 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// A level that cannot be read.
 pub fn start(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("{},ureq=info,ureq_proto=info", log.level)).map_err(
-        |error| {
-            format!(
-                "the setting log.level `{}` cannot be read: {error}",
-                log.level
-            )
-        },
-    )?;
+    let filter = EnvFilter::try_new(format!(
+        "{},ureq=info,ureq_proto=info,actix_server=warn",
+        log.level
+    ))
+    .map_err(|error| {
+        format!(
+            "the setting log.level `{}` cannot be read: {error}",
+            log.level
+        )
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

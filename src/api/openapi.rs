@@ -1,5 +1,8 @@
 //! The frame of the OpenAPI document; the operations come from the route table.
 
+use std::sync::LazyLock;
+
+use actix_web::{HttpResponse, Resource, web};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -24,6 +27,23 @@ use utoipa::{Modify, OpenApi};
     modifiers(&Security),
 )]
 pub(crate) struct Document;
+
+/// `/openapi.json`, written once.
+pub(crate) fn resource() -> Resource {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        super::document()
+            .to_json()
+            .expect("the document is plain data")
+    });
+    let show = || async {
+        HttpResponse::Ok()
+            .content_type("application/json")
+            .body(TEXT.as_str())
+    };
+    web::resource("/openapi.json")
+        .route(web::get().to(show))
+        .route(web::head().to(show))
+}
 
 #[derive(Debug)]
 struct Security;

@@ -8,7 +8,7 @@ use countersign_client::{ActivateRequest, Client, ClientError, PublicKeys, Verif
 use serde_json::{Value, json};
 
 use super::print_line;
-use super::serve::runtime;
+use super::serve::{Signals, runtime};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,6 +44,7 @@ impl Demo {
             let base = format!("http://{}", server.address());
             let stopper = server.stopper();
             let serving = tokio::spawn(server.run());
+            let mut signals = Signals::listen()?;
             let token = admin_token(&app).await?;
 
             // The client blocks, as shipped software does.
@@ -55,7 +56,7 @@ impl Demo {
                      API page     {base}/docs/\nCtrl-C ends it and removes its folder {}.",
                     folder.path().display()
                 ));
-                tokio::signal::ctrl_c().await?;
+                signals.wait().await;
             }
             stopper.stop().await;
             serving.await??;
@@ -70,7 +71,7 @@ async fn admin_token(app: &App) -> anyhow::Result<String> {
         role: Role::Admin,
         label: "demo".into(),
     };
-    match command.run(&app.db, &app.key_folder, &app.clock).await? {
+    match app.obey(command).await? {
         Reply::Token { token } => Ok(token),
         other => bail!("no token came back but {other:?}"),
     }

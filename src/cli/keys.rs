@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
 use crate::db::{self, Access, DatabaseUrl};
+use crate::lock::{DatabaseLock, LockError};
 
 /// Signing keys.
 #[derive(Debug, Subcommand)]
@@ -61,8 +62,15 @@ fn show(config: &Config, format: Format) -> anyhow::Result<()> {
             path.display()
         );
     }
-    let mut conn = db::open(&url, Access::Read)?;
-    db::require_current(&mut conn)?;
+    let mut conn = db::open(&url, Access::Write)?;
+    match DatabaseLock::for_serving(&url) {
+        Ok(_lock) => {
+            db::migrate(&mut conn)?;
+        }
+        // A running server has seen to it.
+        Err(LockError::Taken(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let rows = SigningKeyRow::all(&mut conn)?;
     if rows.is_empty() {
         bail!("there are no signing keys yet; start the server once to make them");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{note, print_line};
 use crate::app::App;
@@ -19,12 +19,13 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
     runtime()?.block_on(async move {
         let app = App::open(config, Clock::system())?;
         let server = Server::bind(Arc::clone(&app))?;
-        let stopper = server.stopper();
-        let signals = tokio::spawn(stop_on_signal(stopper));
+        // Before anybody is told that this runs, so that whoever was told can stop it.
+        let signals = Signals::listen()?;
+        let stopping = tokio::spawn(signals.stop(server.stopper()));
         print_line(format_args!("listening on http://{}", server.address()));
         greet(&app).await?;
         server.run().await?;
-        signals.abort();
+        stopping.abort();
         Ok(())
     })
 }
@@ -37,16 +38,34 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-async fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask a process to end.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens for them from now on.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    tracing::info!("stopping");
-    stopper.stop().await;
-    Ok(())
+
+    /// Waits for the first.
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn stop(mut self, stopper: Stopper) {
+        self.wait().await;
+        tracing::info!("stopping");
+        stopper.stop().await;
+    }
 }
 
 /// Says how to begin, as long as nobody has.

@@ -79,14 +79,6 @@ pub fn revert_newest(conn: &mut DbConnection) -> Result<Option<String>, MigrateE
     })
 }
 
-/// Refuses a database that another version's migrations have left behind or ahead.
-///
-/// # Errors
-/// [`MigrateError::TooNew`], or the database's own.
-pub fn require_current(conn: &mut DbConnection) -> Result<(), MigrateError> {
-    refuse_newer(conn)
-}
-
 fn refuse_newer(conn: &mut DbConnection) -> Result<(), MigrateError> {
     let known = known(conn)?;
     let unknown = applied(conn)?

@@ -10,8 +10,9 @@ use super::failure::{Severity, of_diesel, severity};
 use super::pool::{Pool, Pooled};
 use crate::error::{Error, Result};
 
-/// How often a transaction that lost a deadlock, or found its connection dead, is run again.
-const ATTEMPTS: u32 = 5;
+/// How often a transaction that lost a deadlock, or found its connection dead, is run: after a restart of
+/// the server every pooled connection is dead.
+const ATTEMPTS: u32 = super::POOL + 4;
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
 

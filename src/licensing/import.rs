@@ -158,7 +158,8 @@ impl App {
         options: ImportOptions,
         keys: Vec<String>,
     ) -> Result<ImportReport> {
-        self.sweep_dead_import(&cx).await?;
+        let _turn = self.imports.lock().await;
+        self.sweep_dead_import().await?;
         let target = {
             let (cx, options) = (cx.clone(), options.clone());
             self.db.write(move |tx| begin(tx, &cx, &options)).await?
@@ -263,23 +264,34 @@ impl App {
         .map_err(|error| Error::internal(format!("sealing keys ended early: {error}")))
     }
 
-    /// Takes away what an import left behind when its process died.
+    /// Takes away what an import left behind when its process died, if no import is under way.
     ///
     /// # Errors
-    /// `import_in_progress` when it is alive.
-    pub(crate) async fn sweep_dead_import(&self, cx: &Context) -> Result<()> {
+    /// The database's.
+    pub(crate) async fn clean_up_imports(&self) -> Result<()> {
+        let _turn = self.imports.lock().await;
+        match self.sweep_dead_import().await {
+            // Another process is at it.
+            Err(Error::Refused(_)) => Ok(()),
+            swept => swept,
+        }
+    }
+
+    /// The caller has this process's turn to import. An embedded database has no other process, so
+    /// whatever is unfinished is dead; elsewhere it is when it has not moved for a while.
+    async fn sweep_dead_import(&self) -> Result<()> {
         let Some(lot) = self.db.read(|conn| Ok(Lot::unpublished(conn)?)).await? else {
             return Ok(());
         };
-        // One process owns an embedded database: an import of its own would be known here.
-        if lot.heartbeat_at.plus_seconds(DEAD_AFTER_SECONDS) > cx.now {
+        let dead_from = lot.heartbeat_at.plus_seconds(DEAD_AFTER_SECONDS);
+        if !self.db.is_embedded() && dead_from > self.clock.now() {
             return Err(Code::ImportInProgress.into());
         }
         self.sweep(lot.id).await
     }
 
     /// Deletes an unpublished lot and its keys, in small steps.
-    pub(crate) async fn sweep(&self, lot: LotId) -> Result<()> {
+    async fn sweep(&self, lot: LotId) -> Result<()> {
         let slice = i64::try_from(CHUNK).unwrap_or(i64::MAX);
         while self
             .db

@@ -14,7 +14,7 @@ use crate::db::DbConnection;
 use crate::db::models::key::{Assignment, Key, KeyStatus};
 use crate::db::models::order::{IssueState, Order, OrderLine, OrderLineId};
 use crate::db::models::product::{LimitBasis, Product, ProductId};
-use crate::db::models::stock::{Held, StockRow};
+use crate::db::models::stock::{Held, Prefer, StockRow};
 use crate::db::types::JsonObject;
 use crate::error::{Error, Result};
 
@@ -79,9 +79,10 @@ pub(crate) fn issue_order(
         settle(order, IssueState::None);
         return Ok(());
     }
-    let claimed = match claim(tx, &needs, Held::Skip, cx.now)? {
-        // Rows that others hold may come back: only after waiting for them is it a shortage.
-        Claim::Short(_) => claim(tx, &needs, Held::Wait, cx.now)?,
+    let claimed = match claim(tx, &needs, (Prefer::Oldest, Held::Skip), cx.now)? {
+        // Rows that others hold may come back, and a product that took the oldest key may have left
+        // another product's line without: only then is it a shortage.
+        Claim::Short(_) => claim(tx, &needs, (Prefer::Own, Held::Wait), cx.now)?,
         enough => enough,
     };
     match claimed {
@@ -117,7 +118,12 @@ enum Claim {
 
 /// Finds and locks keys for all lines; takes nothing out of stock yet, but for keys that have expired
 /// there.
-fn claim(tx: &mut DbConnection, needs: &[Need<'_>], held: Held, now: Timestamp) -> Result<Claim> {
+fn claim(
+    tx: &mut DbConnection,
+    needs: &[Need<'_>],
+    how: (Prefer, Held),
+    now: Timestamp,
+) -> Result<Claim> {
     let mut by_product: BTreeMap<ProductId, (&Product, usize)> = BTreeMap::new();
     for need in needs {
         by_product
@@ -129,7 +135,7 @@ fn claim(tx: &mut DbConnection, needs: &[Need<'_>], held: Held, now: Timestamp) 
     let mut found = BTreeMap::new();
     let mut shortages = Vec::new();
     for (id, (product, needed)) in by_product {
-        let keys = fresh_keys(tx, product, needed, &taken, held, now)?;
+        let keys = fresh_keys(tx, product, needed, &taken, how, now)?;
         if keys.len() < needed {
             shortages.push(Shortage {
                 sku: product.sku.clone(),
@@ -153,14 +159,14 @@ fn fresh_keys(
     product: &Product,
     needed: usize,
     taken: &[StockRow],
-    held: Held,
+    how: (Prefer, Held),
     now: Timestamp,
 ) -> Result<Vec<(StockRow, Key)>> {
     let Some(sequence) = product.sequence_id else {
         return Ok(Vec::new());
     };
     loop {
-        let rows = StockRow::oldest(tx, sequence, product.id, needed, taken, held)?;
+        let rows = StockRow::oldest(tx, sequence, product.id, needed, taken, how)?;
         let mut keys = Vec::with_capacity(rows.len());
         let mut expired = Vec::new();
         for row in rows {

@@ -68,7 +68,7 @@ impl App {
     ///
     /// # Errors
     /// The database's; the counts of the failed slice are lost then, and only those.
-    pub(crate) async fn flush_tally(&self) -> Result<()> {
+    pub async fn flush_tally(&self) -> Result<()> {
         let Pending { seen, refused } = std::mem::take(&mut *self.tally.pending());
         let mut seen: Vec<_> = seen.into_iter().collect();
         // In key order, so that two processes on one database never wait for each other in a circle.

@@ -35,6 +35,15 @@ pub(crate) enum Held {
     Wait,
 }
 
+/// Which keys first, of those kept for the product and those that any product may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefer {
+    /// The oldest of both.
+    Oldest,
+    /// Its own, which leaves others the most.
+    Own,
+}
+
 impl StockRow {
     /// A key that `product` alone may take, or any product of the sequence.
     pub(crate) fn new(
@@ -60,7 +69,7 @@ impl StockRow {
         Ok(())
     }
 
-    /// The `count` oldest keys that `product` can take, leaving out those in `taken`, locked until the
+    /// The first `count` keys that `product` can take, leaving out those in `taken`, locked until the
     /// transaction ends where the database locks rows. Fewer when there are fewer.
     pub(crate) fn oldest(
         conn: &mut DbConnection,
@@ -68,7 +77,7 @@ impl StockRow {
         product: ProductId,
         count: usize,
         taken: &[Self],
-        held: Held,
+        (prefer, held): (Prefer, Held),
     ) -> QueryResult<Vec<Self>> {
         // Taken rows are still in the table: fetch enough to step over them.
         let fetch = count + taken.len();
@@ -86,7 +95,10 @@ impl StockRow {
             found.extend(of_product);
         }
         found.retain(|row| !taken.contains(row));
-        found.sort_unstable_by_key(|row| (row.lot_id, row.key_id));
+        found.sort_unstable_by_key(|row| {
+            let shared = prefer == Prefer::Own && row.product_id == ANY_PRODUCT;
+            (shared, row.lot_id, row.key_id)
+        });
         found.truncate(count);
         Ok(found)
     }

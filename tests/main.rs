@@ -1,0 +1,21 @@
+//! The integration tests, as one program. `support` has the harness; the other modules follow what they
+//! test. Every test that touches a database runs on both.
+
+mod support;
+
+mod accounts;
+mod activations;
+mod api;
+mod bad_input;
+mod command_line;
+mod crashes;
+mod documents;
+mod engine;
+mod imports;
+mod key_files;
+mod keys;
+mod orders;
+mod products;
+mod races;
+mod secrecy;
+mod tokens;
