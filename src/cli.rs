@@ -34,7 +34,7 @@ struct Settings {
     /// Address and port to serve on; port 0 picks a free one
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    /// <sqlite://PATH> or <postgres://USER:PASSWORD@HOST/DATABASE>
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// The folder of the embedded database

@@ -93,10 +93,11 @@ pub struct Orders {
 }
 
 /// What to do with an order line whose sku is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownSku {
     /// Refuse the report, naming the line.
+    #[default]
     Refuse,
     /// Take the line as an article that has nothing to do with keys.
     Unmanaged,

@@ -1,8 +1,8 @@
 //! The database behind two verbs: [`Db::read`] and [`Db::write`].
 //!
 //! A write is always a transaction, its closure may run more than once, and it has happened when it is
-//! answered. On SQLite one thread writes with group commit ([`writer`]); on PostgreSQL a pool of
-//! connections does ([`server`]). Queries live in [`models`]; no other module writes Diesel, but for
+//! answered. On SQLite one thread writes with group commit (`writer`); on PostgreSQL a pool of
+//! connections does (`server`). Queries live in `models`; no other module writes Diesel, but for
 //! short ones next to the rule that they serve.
 
 use std::sync::Arc;

@@ -13,6 +13,8 @@ pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod number;
+pub(crate) mod order_lines;
+pub(crate) mod order_progress;
 pub(crate) mod order_view;
 pub(crate) mod orders;
 pub(crate) mod products;

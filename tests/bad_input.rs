@@ -36,7 +36,7 @@ fn rows(app: &TestApp) -> i64 {
 on_both_databases! {
     async fn what_cannot_be_read_is_refused_and_nothing_is_stored(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
-        let before = rows(&app);
+        let before = rows(app);
         let activations = "/v1/activations";
         for (body, status, code) in [
             (&b"{\"key\":"[..], 400, "malformed_json"),
@@ -55,7 +55,7 @@ on_both_databases! {
         app.admin.post_bytes(activations, "application/json", nested).await.refused(400, "malformed_json");
         let form = app.admin.post_bytes(activations, "application/x-www-form-urlencoded", "key=K1").await;
         form.refused(415, "unsupported_media_type");
-        assert_eq!(rows(&app), before);
+        assert_eq!(rows(app), before);
     }
 
     async fn a_body_of_two_megabytes_is_refused_and_the_client_gets_to_read_why(app: TestApp) {
@@ -67,7 +67,7 @@ on_both_databases! {
 
     async fn wrong_members_are_named(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
-        let before = rows(&app);
+        let before = rows(app);
         let order = |line: Value| json!({ "status": "pending", "lines": [line] });
         for (method, path, body, field) in [
             (Method::POST, "/v1/activations", json!({ "key": "K", "installation_id": "m", "kei": 1 }), "kei"),
@@ -104,7 +104,7 @@ on_both_databases! {
             let problem = answer.refused(422, "validation_failed");
             assert_eq!(problem["errors"][0]["field"], field, "{path} {body}: {problem}");
         }
-        assert_eq!(rows(&app), before);
+        assert_eq!(rows(app), before);
     }
 
     async fn wrong_queries_and_paths_are_refused(app: TestApp) {

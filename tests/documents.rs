@@ -54,7 +54,7 @@ fn the_settings_are_all_explained() {
     }
 }
 
-/// The commands in the ```sh blocks of the README, run as they stand.
+/// The commands in the blocks marked `sh` of the README, run as they stand.
 #[test]
 fn the_commands_in_the_readme_work() {
     let mut script = "set -eu\n".to_owned();

@@ -1,6 +1,12 @@
 //! The integration tests, as one program. `support` has the harness; the other modules follow what they
 //! test. Every test that touches a database runs on both.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 mod support;
 
 mod accounts;

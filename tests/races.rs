@@ -18,7 +18,7 @@ on_both_databases! {
             tokio::spawn(async move { admin.order(&format!("o{number}"), "editor", 1, "payment_received").await })
         });
         let orders: Vec<_> = join_all(orders).await.into_iter().map(Result::unwrap).collect();
-        let issued: Vec<String> = orders.iter().flat_map(|order| order.keys()).collect();
+        let issued: Vec<String> = orders.iter().flat_map(super::super::support::persona::Answer::keys).collect();
         assert_eq!(issued.len(), 100);
         assert_eq!(issued.iter().collect::<HashSet<_>>().len(), 100, "no key twice");
         assert_eq!(issued.iter().collect::<HashSet<_>>(), keys.iter().collect(), "exactly those of the pool");

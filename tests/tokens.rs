@@ -116,7 +116,7 @@ on_both_databases! {
     }
 }
 
-/// Lets PyJWT read the token and refuse the forgeries; returns the claims.
+/// Lets `PyJWT` read the token and refuse the forgeries; returns the claims.
 fn verify_with_python(input: &Value) -> Value {
     const PROGRAM: &str = r#"
 import json, sys, jwt
@@ -161,7 +161,7 @@ json.dump(claims, sys.stdout)
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// On a machine without PyJWT (`scripts/test` installs it) the other library is jsonwebtoken.
+/// On a machine without `PyJWT` (`scripts/test` installs it) the other library is jsonwebtoken.
 fn without_python(input: &Value) -> Value {
     use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
     crate::support::jwt::install();

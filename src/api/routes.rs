@@ -4,10 +4,6 @@
 /// and the operations of the OpenAPI document.
 macro_rules! routes {
     ($( $path:literal { $( $method:ident => $module:ident :: $handler:ident ),+ $(,)? } )+) => {
-        /// Every path with its methods.
-        #[cfg(test)]
-        pub(crate) const TABLE: &[(&str, &[&str])] = &[$(($path, &[$(stringify!($method)),+])),+];
-
         fn add_services(config: &mut actix_web::web::ServiceConfig) {
             $(
                 let resource = actix_web::web::resource($path);

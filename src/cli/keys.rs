@@ -31,7 +31,7 @@ pub(super) enum Keys {
 pub(super) enum Format {
     /// One line each: kid, state, since when, the raw key in hex
     Table,
-    /// SubjectPublicKeyInfo in PEM, as most libraries read it
+    /// `SubjectPublicKeyInfo` in PEM, as most libraries read it
     Pem,
 }
 

@@ -9,13 +9,13 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use super::url::{DatabaseUrl, OpenError};
 
 /// A connection to either database. Queries in the common subset run on it directly; the few others
-/// go through [`each_backend!`](crate::db::each_backend) or [`OnBoth`].
+/// go through `each_backend!` or [`OnBoth`].
 #[derive(diesel::MultiConnection)]
 pub enum DbConnection {
     /// The embedded database.
-    Sqlite(diesel::SqliteConnection),
+    Sqlite(SqliteConnection),
     /// A PostgreSQL server.
-    Postgres(diesel::PgConnection),
+    Postgres(PgConnection),
 }
 
 impl std::fmt::Debug for DbConnection {
@@ -86,15 +86,15 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
             let path_text = path
                 .to_str()
                 .ok_or_else(|| OpenError::path_is_not_text(path))?;
-            let mut conn = diesel::SqliteConnection::establish(path_text)
+            let mut conn = SqliteConnection::establish(path_text)
                 .map_err(|error| OpenError::sqlite(path, &error))?;
             prepare_sqlite(&mut conn, access, *max_pages)
                 .map_err(|error| OpenError::sqlite_file(path, &error))?;
             Ok(DbConnection::Sqlite(conn))
         }
         DatabaseUrl::Postgres { url, .. } => {
-            let mut conn = diesel::PgConnection::establish(url)
-                .map_err(|error| OpenError::postgres(url, &error))?;
+            let mut conn =
+                PgConnection::establish(url).map_err(|error| OpenError::postgres(url, &error))?;
             prepare_postgres(&mut conn, access)
                 .map_err(|error| OpenError::postgres_session(url, &error))?;
             Ok(DbConnection::Postgres(conn))
@@ -103,7 +103,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
 }
 
 fn prepare_sqlite(
-    conn: &mut diesel::SqliteConnection,
+    conn: &mut SqliteConnection,
     access: Access,
     max_pages: Option<u32>,
 ) -> QueryResult<()> {
@@ -129,7 +129,7 @@ fn prepare_sqlite(
     }
 }
 
-fn prepare_postgres(conn: &mut diesel::PgConnection, access: Access) -> QueryResult<()> {
+fn prepare_postgres(conn: &mut PgConnection, access: Access) -> QueryResult<()> {
     conn.batch_execute("SET client_min_messages = warning; SET synchronous_commit = on")?;
     match access {
         Access::Write => Ok(()),

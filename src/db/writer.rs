@@ -124,7 +124,7 @@ impl Writer {
                     jobs,
                     stopping: false,
                 }
-                .run()
+                .run();
             })
             .map_err(|error| {
                 OpenError::because(format!("cannot start the writer thread: {error}"))
@@ -296,7 +296,7 @@ impl Loop {
         match ended {
             Ok(()) => job.answer(),
             Err(GaveWay) if running.get() => {
-                job.fail(Error::internal("a write job panicked twice"))
+                job.fail(Error::internal("a write job panicked twice"));
             }
             Err(GaveWay) => job.fail(Error::Unavailable("the database cannot write")),
         }

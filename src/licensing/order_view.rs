@@ -227,8 +227,8 @@ pub(crate) fn check_lines(
             None => (0, &mut 0),
             Some(sequence) => {
                 let own = StockRow::count(conn, sequence, Some(product.id), now)?;
-                if !shared.contains_key(&sequence) {
-                    shared.insert(sequence, StockRow::count(conn, sequence, None, now)?);
+                if let std::collections::hash_map::Entry::Vacant(e) = shared.entry(sequence) {
+                    e.insert(StockRow::count(conn, sequence, None, now)?);
                 }
                 (own, shared.entry(sequence).or_insert(0))
             }
@@ -278,8 +278,8 @@ fn views(conn: &mut DbConnection, vault: &Vault, orders: Vec<Order>) -> Result<V
     let mut shops: HashMap<AccountId, String> = HashMap::new();
     let mut views = Vec::with_capacity(orders.len());
     for order in orders {
-        if !shops.contains_key(&order.account_id) {
-            shops.insert(order.account_id, order.shop_name(conn)?);
+        if let std::collections::hash_map::Entry::Vacant(e) = shops.entry(order.account_id) {
+            e.insert(order.shop_name(conn)?);
         }
         views.push(OrderView {
             id: order.id,

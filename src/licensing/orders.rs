@@ -4,26 +4,20 @@
 //! further. A report is compared with the last report, so repeating one changes nothing, and a late
 //! older one (`occurred_at`) changes nothing either.
 
-use std::collections::{HashMap, HashSet};
-
 use serde_json::json;
 
 use super::accounts::account_not_found;
 use super::context::Context;
 use super::events::{self, Subject};
-use super::issue::{self, LineWithProduct, MAX_KEYS_PER_ORDER, keys_needed};
-use super::readiness;
+use super::order_lines::{check_lines, save_lines};
+use super::order_progress::move_order;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::account::{Account, AccountId};
 use crate::db::models::customer::Customer;
-use crate::db::models::key::{Key, KeyStatus};
-use crate::db::models::order::{
-    IssueState, NewOrderLine, Order, OrderId, OrderLine, OrderState, OrderStatus,
-};
-use crate::db::models::product::{Product, ProductId, ProductStatus};
+use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus};
 use crate::db::models::sequence::SequenceId;
 use crate::db::types::JsonObject;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
@@ -105,7 +99,7 @@ pub(crate) fn report_order(
     order.extra = report.extra.clone();
     order.occurred_at = report.occurred_at.or(order.occurred_at);
     let lines_changed = save_lines(tx, &order, existing, lines, cx.now)?;
-    update(tx, cx, &mut order, Some(&status))?;
+    move_order(tx, cx, &mut order, Some(&status))?;
     finish(
         tx,
         cx,
@@ -142,7 +136,7 @@ pub(crate) fn patch_order(
     if let Some(extra) = &patch.extra {
         order.extra = extra.clone();
     }
-    update(tx, cx, &mut order, status.as_ref())?;
+    move_order(tx, cx, &mut order, status.as_ref())?;
     finish(
         tx,
         cx,
@@ -174,7 +168,7 @@ pub(crate) fn issue_again(
         return Err(Refusal::because(Code::OrderNotPayable, detail).into());
     }
     let before = order.clone();
-    update(tx, cx, &mut order, None)?;
+    move_order(tx, cx, &mut order, None)?;
     finish(
         tx,
         cx,
@@ -197,7 +191,7 @@ pub(crate) fn serve_waiting_order(tx: &mut DbConnection, cx: &Context, id: Order
         return Ok(());
     };
     let before = order.clone();
-    update(tx, cx, &mut order, None)?;
+    move_order(tx, cx, &mut order, None)?;
     finish(
         tx,
         cx,
@@ -250,157 +244,6 @@ fn find_status(conn: &mut DbConnection, id: &str) -> Result<OrderStatus> {
     Err(Refusal::invalid(vec![FieldError::new("status", "unknown_status", detail)]).into())
 }
 
-/// A reported line with its product and its reference settled.
-struct CheckedLine {
-    reference: String,
-    sku: String,
-    product: Option<ProductId>,
-    quantity: i64,
-    managed: bool,
-    extra: JsonObject,
-}
-
-fn check_lines(
-    conn: &mut DbConnection,
-    unknown_sku: UnknownSku,
-    reported: &[LineReport],
-    existing: &[OrderLine],
-) -> Result<Vec<CheckedLine>> {
-    let skus: Vec<String> = reported
-        .iter()
-        .filter(|line| line.managed)
-        .map(|line| line.sku.clone())
-        .collect();
-    let products: HashMap<String, Product> = Product::find_many(conn, &skus)?
-        .into_iter()
-        .map(|product| (product.sku.clone(), product))
-        .collect();
-    let mut errors = Vec::new();
-    let mut references = HashSet::new();
-    let mut keys = 0i64;
-    let mut lines = Vec::with_capacity(reported.len());
-    for (index, line) in reported.iter().enumerate() {
-        let field = |name: &str| format!("lines[{index}].{name}");
-        if !(1..=1_000_000).contains(&line.quantity) {
-            errors.push(FieldError::new(
-                field("quantity"),
-                "out_of_range",
-                "must be from 1 to 1,000,000",
-            ));
-        }
-        let product = products.get(&line.sku).filter(|_| line.managed);
-        if line.managed && product.is_none() && unknown_sku == UnknownSku::Refuse {
-            let detail = format!("there is no product `{}`", line.sku);
-            errors.push(FieldError::new(field("sku"), "unknown_product", detail));
-        }
-        let reference = settle_reference(line, &references);
-        if !references.insert(reference.clone()) {
-            let detail = format!("the line `{reference}` occurs twice");
-            errors.push(FieldError::new(field("ref"), "duplicate", detail));
-        }
-        if let Some(product) = product {
-            let bought_before = existing
-                .iter()
-                .any(|line| line.product_id == Some(product.id));
-            if product.status == ProductStatus::Draft && !bought_before {
-                let detail = format!(
-                    "the product `{}` is a draft and cannot be bought",
-                    product.sku
-                );
-                errors.push(FieldError::new(field("sku"), "product_is_draft", detail));
-            }
-            keys = keys.saturating_add(keys_needed(product, line.quantity));
-        }
-        lines.push(CheckedLine {
-            reference,
-            sku: line.sku.clone(),
-            product: product.map(|product| product.id),
-            quantity: line.quantity,
-            managed: product.is_some(),
-            extra: line.extra.clone(),
-        });
-    }
-    if keys > MAX_KEYS_PER_ORDER {
-        let detail = format!(
-            "the order needs {keys} keys; at most {MAX_KEYS_PER_ORDER} are issued for one order"
-        );
-        errors.push(FieldError::new("lines", "too_many_keys", detail));
-    }
-    if errors.is_empty() {
-        Ok(lines)
-    } else {
-        Err(Refusal::invalid(errors).into())
-    }
-}
-
-/// The shop's name for the line, or its sku, or the sku with the first number that is free.
-fn settle_reference(line: &LineReport, used: &HashSet<String>) -> String {
-    if let Some(reference) = &line.reference {
-        return reference.clone();
-    }
-    let numbered = (2..).map(|number| format!("{}#{number}", line.sku));
-    std::iter::once(line.sku.clone())
-        .chain(numbered)
-        .find(|name| !used.contains(name))
-        .unwrap_or_default()
-}
-
-/// Stores the lines as reported; says whether that changed anything. Lines that the report leaves out
-/// are marked as removed; their keys stay [UC-19].
-fn save_lines(
-    tx: &mut DbConnection,
-    order: &Order,
-    existing: Vec<OrderLine>,
-    reported: Vec<CheckedLine>,
-    now: Timestamp,
-) -> Result<bool> {
-    let mut left: HashMap<String, OrderLine> = existing
-        .into_iter()
-        .map(|line| (line.reference.clone(), line))
-        .collect();
-    let mut changed = false;
-    for (position, line) in (0..).zip(reported) {
-        if let Some(stored) = left.remove(&line.reference) {
-            let updated = OrderLine {
-                position,
-                product_id: line.product,
-                sku: line.sku,
-                quantity: line.quantity,
-                managed: line.managed,
-                extra: line.extra,
-                removed_at: None,
-                ..stored.clone()
-            };
-            if updated != stored {
-                updated.save(tx)?;
-                changed = true;
-            }
-        } else {
-            let new = NewOrderLine {
-                order_id: order.id,
-                reference: line.reference,
-                position,
-                product_id: line.product,
-                sku: line.sku,
-                quantity: line.quantity,
-                managed: line.managed,
-                extra: line.extra,
-            };
-            OrderLine::insert(tx, &new)?;
-            changed = true;
-        }
-    }
-    for line in left.into_values().filter(|line| line.removed_at.is_none()) {
-        OrderLine {
-            removed_at: Some(now),
-            ..line
-        }
-        .save(tx)?;
-        changed = true;
-    }
-    Ok(changed)
-}
-
 fn save_customer(
     tx: &mut DbConnection,
     account: AccountId,
@@ -424,132 +267,6 @@ fn save_customer(
         updated.save(tx, now)?;
     }
     Ok(Some(stored.id))
-}
-
-/// Moves the order to a newly reported status, and goes on with what it is owed.
-fn update(
-    tx: &mut DbConnection,
-    cx: &Context,
-    order: &mut Order,
-    reported: Option<&OrderStatus>,
-) -> Result<()> {
-    if let Some(status) = reported.filter(|status| status.id != order.reported_status) {
-        let old = order.state;
-        order.reported_status.clone_from(&status.id);
-        order.status.clone_from(&status.id);
-        order.state = status.state;
-        if readiness::is_ready(old, order.state) && order.issue_state == IssueState::None {
-            order.issue_state = IssueState::Wanted;
-            order.issue_wanted_at = Some(cx.now);
-        }
-        follow_money(tx, cx, order, old)?;
-    }
-    if !order.state.is_paid() {
-        return Ok(());
-    }
-    let lines = lines_with_products(tx, order.id)?;
-    if matches!(
-        order.issue_state,
-        IssueState::Wanted | IssueState::WaitingStock
-    ) {
-        issue::issue_order(tx, cx, order, &lines)?;
-    }
-    move_on_after_payment(tx, order, &lines)
-}
-
-/// Refund and cancel disable the order's keys; paid again, exactly those are enabled again.
-fn follow_money(
-    tx: &mut DbConnection,
-    cx: &Context,
-    order: &mut Order,
-    old: OrderState,
-) -> Result<()> {
-    let is_undone = |state| matches!(state, OrderState::Cancelled | OrderState::Refunded);
-    if is_undone(order.state) {
-        if order.issue_state != IssueState::Done {
-            order.issue_state = IssueState::None;
-            order.issue_wanted_at = None;
-            order.issue_error = None;
-        }
-        for mut key in Key::of_orders(tx, &[order.id])? {
-            if key.status != KeyStatus::Disabled {
-                key.status_before = Some(key.status);
-                key.status = KeyStatus::Disabled;
-                key.disabled_by_order = true;
-                key.updated_at = cx.now;
-                key.save_standing(tx)?;
-                events::record(
-                    tx,
-                    cx,
-                    "key.disabled",
-                    Subject::Key(key.id),
-                    json!({ "by_order": order.id }),
-                )?;
-            }
-        }
-    } else if order.state.is_paid() && is_undone(old) {
-        for mut key in Key::of_orders(tx, &[order.id])? {
-            if let (true, Some(before)) = (key.disabled_by_order, key.status_before) {
-                key.status = before;
-                key.status_before = None;
-                key.disabled_by_order = false;
-                key.updated_at = cx.now;
-                key.save_standing(tx)?;
-                events::record(
-                    tx,
-                    cx,
-                    "key.enabled",
-                    Subject::Key(key.id),
-                    json!({ "by_order": order.id }),
-                )?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// After payment, and once nothing is owed, an order whose every line is virtual or downloadable is
-/// completed; another is to be processed by the merchant [SHOP-65, 66].
-fn move_on_after_payment(
-    tx: &mut DbConnection,
-    order: &mut Order,
-    lines: &[LineWithProduct],
-) -> Result<()> {
-    let owed = !matches!(order.issue_state, IssueState::None | IssueState::Done);
-    let mut lines = lines
-        .iter()
-        .filter(|line| line.line.removed_at.is_none())
-        .peekable();
-    if order.state != OrderState::PaymentReceived || owed || lines.peek().is_none() {
-        return Ok(());
-    }
-    let needs_no_shipping = |line: &LineWithProduct| {
-        line.product
-            .as_ref()
-            .is_some_and(|product| product.is_virtual || product.downloadable)
-    };
-    let state = if lines.all(needs_no_shipping) {
-        OrderState::Completed
-    } else {
-        OrderState::Processing
-    };
-    let status = OrderStatus::default_of(tx, state)?;
-    order.status = status.id;
-    order.state = state;
-    Ok(())
-}
-
-fn lines_with_products(conn: &mut DbConnection, order: OrderId) -> Result<Vec<LineWithProduct>> {
-    OrderLine::of_orders(conn, &[order])?
-        .into_iter()
-        .map(|line| {
-            let product = line
-                .product_id
-                .map(|id| Product::find(conn, id))
-                .transpose()?;
-            Ok(LineWithProduct { line, product })
-        })
-        .collect()
 }
 
 struct Changed {

@@ -42,7 +42,7 @@ pub struct ActivationView {
     /// The token's `exp`: renew before.
     #[schema(value_type = String, format = DateTime)]
     pub renew_by: Timestamp,
-    /// A compact JWS with type `activation+jwt`, signed with EdDSA.
+    /// A compact JWS with type `activation+jwt`, signed with `EdDSA`.
     pub token: String,
     /// The key.
     pub key: KeySummary,

@@ -1,0 +1,159 @@
+//! How an order moves: to a reported status, to what follows from payment, refund and cancellation.
+
+use serde_json::json;
+
+use super::context::Context;
+use super::events::{self, Subject};
+use super::issue::{self, LineWithProduct};
+use super::readiness;
+use crate::db::DbConnection;
+use crate::db::models::key::{Key, KeyStatus};
+use crate::db::models::order::{IssueState, Order, OrderId, OrderLine, OrderState, OrderStatus};
+use crate::db::models::product::Product;
+use crate::error::Result;
+
+/// Moves the order to a newly reported status, if there is one, and goes on with what it is owed. The
+/// caller holds the order's row and saves it.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn move_order(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+    reported: Option<&OrderStatus>,
+) -> Result<()> {
+    if let Some(status) = reported.filter(|status| status.id != order.reported_status) {
+        let old = order.state;
+        order.reported_status.clone_from(&status.id);
+        order.status.clone_from(&status.id);
+        order.state = status.state;
+        if readiness::is_ready(old, order.state) && order.issue_state == IssueState::None {
+            order.issue_state = IssueState::Wanted;
+            order.issue_wanted_at = Some(cx.now);
+        }
+        follow_money(tx, cx, order, old)?;
+    }
+    if !order.state.is_paid() {
+        return Ok(());
+    }
+    let lines = lines_with_products(tx, order.id)?;
+    if matches!(
+        order.issue_state,
+        IssueState::Wanted | IssueState::WaitingStock
+    ) {
+        issue::issue_order(tx, cx, order, &lines)?;
+    }
+    move_on_after_payment(tx, order, &lines)
+}
+
+/// Refund and cancel disable the order's keys; paid again, exactly those are enabled again.
+fn follow_money(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+    old: OrderState,
+) -> Result<()> {
+    if matches!(order.state, OrderState::Cancelled | OrderState::Refunded) {
+        if order.issue_state != IssueState::Done {
+            order.issue_state = IssueState::None;
+            order.issue_wanted_at = None;
+            order.issue_error = None;
+        }
+        change_keys(tx, cx, order.id, "key.disabled", |key| {
+            let disable = key.status != KeyStatus::Disabled;
+            if disable {
+                key.status_before = Some(key.status);
+                key.status = KeyStatus::Disabled;
+                key.disabled_by_order = true;
+            }
+            disable
+        })
+    } else if order.state.is_paid() && !old.is_paid() {
+        change_keys(tx, cx, order.id, "key.enabled", |key| {
+            match (key.disabled_by_order, key.status_before) {
+                (true, Some(before)) => {
+                    key.status = before;
+                    key.status_before = None;
+                    key.disabled_by_order = false;
+                    true
+                }
+                _ => false,
+            }
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// Changes the keys of an order that `change` says it has changed, each locked before it is looked at:
+/// staff may be changing it, too.
+fn change_keys(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: OrderId,
+    action: &str,
+    change: impl Fn(&mut Key) -> bool,
+) -> Result<()> {
+    for key in Key::of_orders(tx, &[order])? {
+        let Some(mut key) = Key::lock(tx, key.id)? else {
+            continue;
+        };
+        if change(&mut key) {
+            key.updated_at = cx.now;
+            key.save_standing(tx)?;
+            events::record(
+                tx,
+                cx,
+                action,
+                Subject::Key(key.id),
+                json!({ "by_order": order }),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// After payment, and once nothing is owed, an order whose every line is virtual or downloadable is
+/// completed; another is to be processed by the merchant [SHOP-65, 66].
+fn move_on_after_payment(
+    tx: &mut DbConnection,
+    order: &mut Order,
+    lines: &[LineWithProduct],
+) -> Result<()> {
+    let owed = !matches!(order.issue_state, IssueState::None | IssueState::Done);
+    let mut lines = lines
+        .iter()
+        .filter(|line| line.line.removed_at.is_none())
+        .peekable();
+    if order.state != OrderState::PaymentReceived || owed || lines.peek().is_none() {
+        return Ok(());
+    }
+    let needs_no_shipping = |line: &LineWithProduct| {
+        line.product
+            .as_ref()
+            .is_some_and(|product| product.is_virtual || product.downloadable)
+    };
+    let state = if lines.all(needs_no_shipping) {
+        OrderState::Completed
+    } else {
+        OrderState::Processing
+    };
+    let status = OrderStatus::default_of(tx, state)?;
+    order.status = status.id;
+    order.state = state;
+    Ok(())
+}
+
+fn lines_with_products(conn: &mut DbConnection, order: OrderId) -> Result<Vec<LineWithProduct>> {
+    OrderLine::of_orders(conn, &[order])?
+        .into_iter()
+        .map(|line| {
+            let product = line
+                .product_id
+                .map(|id| Product::find(conn, id))
+                .transpose()?;
+            Ok(LineWithProduct { line, product })
+        })
+        .collect()
+}
