@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::models::instance::SigningKeyRow;
+use crate::db::models::job::Job;
 use crate::db::{self, Access, DatabaseUrl, Db, MigrateError, OpenError};
 use crate::error::Result;
 use crate::licensing::tally::Tally;
@@ -70,6 +71,9 @@ impl App {
         let (vault, keyring) = {
             let mut conn = db::open(&url, Access::Write)?;
             db::migrate(&mut conn)?;
+            if lock.is_some() {
+                Job::take_back_all(&mut conn).map_err(MigrateError::Database)?;
+            }
             set_up::open_keys(&mut conn, &key_folder, clock.now())?
         };
         let db = Db::open(&url)?;

@@ -104,7 +104,10 @@ fn the_openapi_document_is_the_one_that_was_agreed() {
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
-        assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{pointer} leads nowhere"
+        );
     }
     insta::assert_json_snapshot!("openapi", document);
 }

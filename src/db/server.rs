@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::connection::TransactionManager;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::connection::DbConnection;
 use super::failure::{Severity, of_diesel, severity};
@@ -42,9 +43,13 @@ pub(super) fn write<T>(pool: &Pool, run: impl Fn(&mut DbConnection) -> Result<T>
         }
     }
     tracing::error!(error = ?last, "a transaction failed {ATTEMPTS} times");
-    Err(Error::Unavailable(
-        "the database did not complete the transaction",
-    ))
+    match last {
+        // It is there every time: a mistake of ours, not of the moment.
+        Some(error) if is_conflict(&error) => Err(error),
+        _ => Err(Error::Unavailable(
+            "the database did not complete the transaction",
+        )),
+    }
 }
 
 fn attempt<T>(pooled: &mut Pooled, run: impl Fn(&mut DbConnection) -> Result<T>) -> Attempt<T> {
@@ -84,9 +89,21 @@ fn attempt<T>(pooled: &mut Pooled, run: impl Fn(&mut DbConnection) -> Result<T>)
                 <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn);
             pooled.broken = severity == Severity::Connection || rolled_back.is_err();
             match severity {
+                // Two transactions made the same thing at once: run again, this one finds it there.
+                Severity::Statement if is_conflict(&error) => Attempt::Again(error),
                 Severity::Statement => Attempt::Done(Err(error)),
                 Severity::TryAgain | Severity::Connection => Attempt::Again(error),
             }
         }
     }
+}
+
+fn is_conflict(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Database(DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation | DatabaseErrorKind::ForeignKeyViolation,
+            _
+        ))
+    )
 }

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::db::models::key::{KeySource, KeyStatus, NewKey};
 use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::{Product, ProductId};
-use crate::db::models::sequence::SequenceId;
+use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
 use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, FieldError, Refusal, Result};
@@ -164,23 +164,30 @@ impl App {
             let (cx, options) = (cx.clone(), options.clone());
             self.db.write(move |tx| begin(tx, &cx, &options)).await?
         };
-        let staged = self.stage_all(&cx, &options, &target, keys).await;
-        let report = match staged {
-            Ok(report) => report,
-            Err(error) => {
-                // Best effort: what stays is swept by the next import or at the next start.
-                self.sweep(target.lot).await?;
-                return Err(error);
-            }
+        let finished = match self.stage_all(&cx, &options, &target, keys).await {
+            Ok(report) => self.publish(cx, options, target.clone(), report).await,
+            Err(error) => Err(error),
         };
-        let finished = {
-            let (cx, target, options, report) = (cx, target, options, report.clone());
-            self.db
-                .write(move |tx| publish(tx, &cx, &target, &options, &report))
-                .await
-        };
+        if finished.is_err() {
+            // What this cannot take away is swept by the next import or at the next start.
+            self.sweep(target.lot).await?;
+        }
         self.nudge_jobs();
-        finished.map(|()| report)
+        finished
+    }
+
+    async fn publish(
+        &self,
+        cx: Context,
+        options: ImportOptions,
+        target: Target,
+        report: ImportReport,
+    ) -> Result<ImportReport> {
+        let answer = report.clone();
+        self.db
+            .write(move |tx| publish(tx, &cx, &target, &options, &report))
+            .await?;
+        Ok(answer)
     }
 
     async fn stage_all(
@@ -410,6 +417,13 @@ fn publish(
     options: &ImportOptions,
     report: &ImportReport,
 ) -> Result<()> {
+    if Sequence::lock(tx, target.sequence)?.deleted_at.is_some() {
+        let detail = format!(
+            "The sequence `{}` was deleted during the import.",
+            options.sequence
+        );
+        return Err(Refusal::because(Code::SequenceNotFound, detail).into());
+    }
     if !Lot::publish(tx, target.lot, cx.now)? {
         return Err(Error::Unavailable(
             "the import stood still for too long and was given up",

@@ -1,6 +1,6 @@
 //! Issue: assign keys to the lines of an order. All lines or none, in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
-use super::number;
+use super::{number, stock};
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::key::{Assignment, Key, KeyStatus};
@@ -87,7 +87,7 @@ pub(crate) fn issue_order(
     };
     match claimed {
         Claim::Enough(keys) => assign(tx, cx, order, &needs, keys),
-        Claim::Short(shortages) => note_shortage(tx, cx, order, &shortages),
+        Claim::Short(shortages) => note_shortage(tx, cx, order, &needs, &shortages),
     }
 }
 
@@ -250,21 +250,27 @@ fn note_shortage(
     tx: &mut DbConnection,
     cx: &Context,
     order: &mut Order,
+    needs: &[Need<'_>],
     shortages: &[Shortage],
 ) -> Result<()> {
     let error = JsonObject::of(json!({ "code": "out_of_stock", "shortages": shortages }));
-    order.issue_state = IssueState::WaitingStock;
+    if order.issue_state != IssueState::WaitingStock {
+        order.issue_state = IssueState::WaitingStock;
+        // Stock that came in since it was looked at woke nobody on behalf of this order.
+        let sequences: BTreeSet<_> = needs
+            .iter()
+            .filter_map(|need| need.product.sequence_id)
+            .collect();
+        for sequence in sequences {
+            stock::wake_waiting_orders(tx, sequence, cx.now)?;
+        }
+    }
     if order.issue_error.as_ref() == Some(&error) {
         return Ok(());
     }
     order.issue_error = Some(error);
-    events::record(
-        tx,
-        cx,
-        "order.shortage",
-        Subject::Order(order.id),
-        json!({ "shortages": shortages }),
-    )
+    let detail = json!({ "shortages": shortages });
+    events::record(tx, cx, "order.shortage", Subject::Order(order.id), detail)
 }
 
 fn settle(order: &mut Order, state: IssueState) {

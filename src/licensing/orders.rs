@@ -19,6 +19,7 @@ use crate::db::models::account::{Account, AccountId};
 use crate::db::models::customer::Customer;
 use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus};
 use crate::db::models::sequence::SequenceId;
+use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
 
@@ -311,7 +312,12 @@ impl App {
         loop {
             let waiting = self
                 .db
-                .read(move |conn| Ok(Order::waiting_for(conn, sequence, after, PAGE)?))
+                .read(move |conn| {
+                    if !StockRow::exists(conn, sequence)? {
+                        return Ok(Vec::new());
+                    }
+                    Ok(Order::waiting_for(conn, sequence, after, PAGE)?)
+                })
                 .await?;
             let Some(last) = waiting.last() else {
                 return Ok(());

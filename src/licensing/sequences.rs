@@ -95,7 +95,7 @@ pub(crate) fn update_sequence(
     name: &str,
     patch: &SequencePatch,
 ) -> Result<SequenceView> {
-    let mut sequence = find(tx, name)?;
+    let mut sequence = lock(tx, name)?;
     if let Some(new_name) = &patch.name
         && new_name.as_str() != name
     {
@@ -130,7 +130,7 @@ pub(crate) fn update_sequence(
 /// # Errors
 /// `sequence_not_found`.
 pub(crate) fn delete_sequence(tx: &mut DbConnection, cx: &Context, name: &str) -> Result<()> {
-    let mut sequence = find(tx, name)?;
+    let mut sequence = lock(tx, name)?;
     for mut product in Product::of_sequence(tx, sequence.id)? {
         product.sequence_id = None;
         product.updated_at = cx.now;
@@ -202,6 +202,18 @@ pub(crate) fn find(conn: &mut DbConnection, name: &str) -> Result<Sequence> {
         )
         .into()
     })
+}
+
+/// As [`find`], held until the transaction ends.
+fn lock(tx: &mut DbConnection, name: &str) -> Result<Sequence> {
+    let sequence = find(tx, name)?;
+    let sequence = Sequence::lock(tx, sequence.id)?;
+    // Somebody may have renamed or deleted it a moment ago.
+    if sequence.deleted_at.is_some() || sequence.name != name {
+        find(tx, name)
+    } else {
+        Ok(sequence)
+    }
 }
 
 fn view(conn: &mut DbConnection, sequence: Sequence) -> Result<SequenceView> {

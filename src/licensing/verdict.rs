@@ -94,7 +94,9 @@ impl Standing {
         match self.key.max_activations {
             Some(max) if used >= max => Err(Refusal::because(
                 Code::ActivationLimitReached,
-                format!("The key is activated on {used} of {max} installations; release one first."),
+                format!(
+                    "The key is activated on {used} of {max} installations; release one first."
+                ),
             )
             .with("max_activations", max)
             .with("activations", used)

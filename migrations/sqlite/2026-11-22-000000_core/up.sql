@@ -217,6 +217,7 @@ CREATE INDEX keys_product ON keys (product_id, id) WHERE product_id IS NOT NULL;
 CREATE INDEX keys_order ON keys (order_id) WHERE order_id IS NOT NULL;
 CREATE INDEX keys_customer ON keys (customer_id, id) WHERE customer_id IS NOT NULL;
 CREATE INDEX keys_parent ON keys (parent_key) WHERE parent_key IS NOT NULL;
+CREATE INDEX keys_expiring ON keys (expires_at) WHERE expires_at IS NOT NULL AND assigned_at IS NULL;
 CREATE INDEX keys_lot ON keys (lot_id, id) WHERE lot_id IS NOT NULL;
 
 -- What can be claimed. product_id 0: for any product of the sequence.

@@ -85,7 +85,7 @@ impl Account {
         role: Role,
         now: Timestamp,
     ) -> QueryResult<Option<Self>> {
-        OnBoth(
+        let made = OnBoth(
             diesel::insert_into(accounts::table)
                 .values((
                     accounts::name.eq(name),
@@ -96,8 +96,11 @@ impl Account {
                 .on_conflict_do_nothing(),
         )
         .execute(conn)?;
-        Ok(Self::find_by_name(conn, name)?
-            .filter(|account| account.created_at == now && account.role == role))
+        if made == 0 {
+            Ok(None)
+        } else {
+            Self::find_by_name(conn, name)
+        }
     }
 
     pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {

@@ -31,7 +31,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Queues work. While one with the same `dedupe` waits, another is the same work and not added.
+    /// Queues work. While one with the same `dedupe` waits, another is the same work: that one is held
+    /// until this transaction ends, so that nobody begins it before what this one changed can be seen.
     pub(crate) fn enqueue(
         conn: &mut DbConnection,
         kind: &str,
@@ -50,10 +51,24 @@ impl Job {
                     jobs::attempts.eq(0i64),
                     jobs::created_at.eq(now),
                 ))
-                .on_conflict_do_nothing(),
+                .on_conflict(jobs::dedupe)
+                .do_update()
+                .set(jobs::run_at.eq(diesel::upsert::excluded(jobs::run_at))),
         )
         .execute(conn)
         .map(drop)
+    }
+
+    /// Puts every running job back: when a process begins that has the database for itself, whoever
+    /// had them is gone.
+    pub(crate) fn take_back_all(conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(jobs::table.filter(jobs::state.eq(JobState::Running)))
+            .set((
+                jobs::state.eq(JobState::Queued),
+                jobs::lease_until.eq(None::<Timestamp>),
+            ))
+            .execute(conn)
+            .map(drop)
     }
 
     /// Whether [`Job::claim`] would find something.

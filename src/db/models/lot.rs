@@ -97,6 +97,16 @@ impl Lot {
     /// Deletes up to `slice` keys of an unpublished lot; when none is left, the lot itself. Returns how
     /// many keys went.
     pub(crate) fn sweep(conn: &mut DbConnection, id: LotId, slice: i64) -> QueryResult<usize> {
+        let open = lots::table
+            .filter(lots::id.eq(id).and(lots::published_at.is_null()))
+            .select(lots::id);
+        let open: Option<LotId> = match conn {
+            DbConnection::Sqlite(inner) => open.first(inner).optional()?,
+            DbConnection::Postgres(inner) => open.for_update().first(inner).optional()?,
+        };
+        if open.is_none() {
+            return Ok(0);
+        }
         let ids: Vec<i64> = keys::table
             .filter(keys::lot_id.eq(id))
             .order(keys::id)

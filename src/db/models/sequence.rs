@@ -69,6 +69,18 @@ impl Sequence {
             .optional()
     }
 
+    /// The sequence, locked until the transaction ends where the database locks rows.
+    pub(crate) fn lock(conn: &mut DbConnection, id: SequenceId) -> QueryResult<Self> {
+        if let DbConnection::Postgres(inner) = conn {
+            sequences::table
+                .find(id)
+                .select(sequences::id)
+                .for_update()
+                .first::<SequenceId>(inner)?;
+        }
+        Self::find(conn, id)
+    }
+
     /// Makes the sequence; `None` when the name is taken.
     pub(crate) fn insert(
         conn: &mut DbConnection,

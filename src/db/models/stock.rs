@@ -122,18 +122,31 @@ impl StockRow {
         product: Option<ProductId>,
         now: Timestamp,
     ) -> QueryResult<i64> {
+        let product_id = product.map_or(ANY_PRODUCT, |product| product.0);
         let mut count = 0;
         for (from, to) in published_ranges(conn)? {
-            count += stock::table
+            let rows = stock::table
+                .filter(
+                    stock::sequence_id
+                        .eq(sequence)
+                        .and(stock::product_id.eq(product_id)),
+                )
+                .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)));
+            // Few or none have expired in stock, and an index finds them: joining every row would cost
+            // far more than counting them.
+            let expired = rows
                 .inner_join(keys::table.on(keys::id.eq(stock::key_id)))
-                .filter(stock::sequence_id.eq(sequence))
-                .filter(stock::product_id.eq(product.map_or(ANY_PRODUCT, |product| product.0)))
-                .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
-                .filter(keys::expires_at.is_null().or(keys::expires_at.gt(now)))
-                .count()
-                .get_result::<i64>(conn)?;
+                .filter(keys::expires_at.le(now).and(keys::assigned_at.is_null()));
+            count +=
+                rows.count().get_result::<i64>(conn)? - expired.count().get_result::<i64>(conn)?;
         }
         Ok(count)
+    }
+
+    /// Whether there is anything in stock for any product of the sequence.
+    pub(crate) fn exists(conn: &mut DbConnection, sequence: SequenceId) -> QueryResult<bool> {
+        let rows = stock::table.filter(stock::sequence_id.eq(sequence));
+        diesel::select(diesel::dsl::exists(rows)).get_result(conn)
     }
 }
 
