@@ -18,6 +18,7 @@ mod health;
 mod imports;
 mod keys;
 mod list;
+mod object;
 mod observe;
 mod openapi;
 mod orders;

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::db::models::instance::SigningKeyRow;
 use crate::db::models::job::Job;
 use crate::db::{self, Access, DatabaseUrl, Db, MigrateError, OpenError};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::licensing::tally::Tally;
 use crate::lock::{DatabaseLock, LockError};
 use crate::signing::key_file::{KeyFileError, KeyFolder};
@@ -117,6 +117,18 @@ impl App {
     /// Ends keep-alive connections with their next answer.
     pub(crate) fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends work of many steps between two of them when the server is to stop.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] then.
+    pub(crate) fn go_on_unless_stopping(&self) -> Result<()> {
+        if self.is_stopping() {
+            Err(Error::Unavailable("the server is stopping"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the server is to stop.

@@ -13,6 +13,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(15);
 /// How soon a rotation by another process is noticed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often keys that have expired in stock are taken out. They are not sold before that either.
+const EXPIRED_EVERY: Duration = Duration::from_secs(60);
+
 /// The running background tasks.
 #[derive(Debug)]
 pub struct Background {
@@ -27,7 +30,18 @@ impl Background {
         let tasks = vec![
             tokio::spawn(Arc::clone(app).work_on_jobs(stopped.clone())),
             tokio::spawn(every(FLUSH_EVERY, stopped.clone(), Arc::clone(app), flush)),
-            tokio::spawn(every(KEYS_EVERY, stopped, Arc::clone(app), refresh_keys)),
+            tokio::spawn(every(
+                KEYS_EVERY,
+                stopped.clone(),
+                Arc::clone(app),
+                refresh_keys,
+            )),
+            tokio::spawn(every(
+                EXPIRED_EVERY,
+                stopped,
+                Arc::clone(app),
+                take_out_expired,
+            )),
             tokio::spawn(clean_up(Arc::clone(app))),
         ];
         Self { stop, tasks }
@@ -75,5 +89,11 @@ async fn refresh_keys(app: Arc<App>) {
 async fn clean_up(app: Arc<App>) {
     if let Err(error) = app.clean_up_imports().await {
         tracing::warn!(%error, "an unfinished import was not taken away");
+    }
+}
+
+async fn take_out_expired(app: Arc<App>) {
+    if let Err(error) = app.take_expired_keys_out_of_stock().await {
+        tracing::warn!(%error, "expired keys were not taken out of stock");
     }
 }

@@ -87,7 +87,11 @@ impl Settings {
             data_dir: self.data_dir,
             keys_dir: self.keys_dir,
         };
-        Ok(Config::load(&overrides, std::env::vars())?)
+        // A variable that is not text is none of ours.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Ok(Config::load(&overrides, variables)?)
     }
 }
 

@@ -19,6 +19,9 @@ const SECONDS_PER_DAY: i64 = 86_400;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Before every other instant.
+    pub const EARLIEST: Self = Self(i64::MIN);
+
     /// The instant `micros` microseconds after the epoch.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros)

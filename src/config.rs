@@ -147,7 +147,10 @@ impl Config {
             })?;
         }
         for (name, value) in environment {
-            if let Some(rest) = name.strip_prefix(PREFIX) {
+            if let Some(rest) = name
+                .strip_prefix(PREFIX)
+                .filter(|rest| !is_of_a_cluster(rest))
+            {
                 set_variable(&mut table, rest, &value)
                     .map_err(|problem| ConfigError(format!("{name}: {problem}")))?;
             }
@@ -223,6 +226,16 @@ fn set_variable(table: &mut Table, name: &str, value: &str) -> Result<(), String
     set_value(slot, value)
 }
 
+/// What Kubernetes sets for a service that is called countersign.
+fn is_of_a_cluster(name: &str) -> bool {
+    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|kind| {
+        name == *kind
+            || name
+                .strip_prefix(kind)
+                .is_some_and(|rest| rest.starts_with('_'))
+    })
+}
+
 /// The setting whose dotted name, in capitals and joined with underscores, is `name`.
 fn find_setting<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Value> {
     table.iter_mut().find_map(|(key, slot)| {
@@ -254,7 +267,7 @@ fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
 
 fn describe(error: &toml::de::Error) -> String {
     format!(
-        "a setting cannot be used: {}",
+        "a setting cannot be used (see config/default.toml for examples): {}",
         error.to_string().trim().replace('\n', " ")
     )
 }

@@ -3,6 +3,7 @@
 //! One line of JSON in, one line of JSON out. On PostgreSQL there is no socket: commands open the
 //! database themselves.
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::licensing::accounts;
 use crate::licensing::context::Context;
 use crate::licensing::signing_keys;
 use crate::signing::key_file::KeyFolder;
+use crate::signing::set_up::NewKey;
 
 /// The longest line that either side reads, in bytes.
 const MAX_LINE: u64 = 1 << 20;
@@ -96,10 +98,16 @@ impl Command {
                 Ok(Reply::Token { token: token.token })
             }
             Self::RotateKeys => {
-                let keys = keys.clone();
-                let warning = db
-                    .write(move |tx| signing_keys::rotate_keys(tx, &cx, &keys))
-                    .await?;
+                let new =
+                    NewKey::create(keys).map_err(|error| Error::internal(error.to_string()))?;
+                let inserted = new.clone();
+                let rotated = db
+                    .write(move |tx| signing_keys::rotate_keys(tx, &cx, &inserted))
+                    .await;
+                if rotated.is_err() {
+                    new.discard(keys);
+                }
+                let warning = rotated?;
                 Ok(Reply::Rotated { warning })
             }
         }
@@ -153,6 +161,35 @@ impl Drop for Control {
     }
 }
 
+/// A socket's path in a form that fits into its address, which holds about a hundred bytes.
+struct Reachable {
+    path: PathBuf,
+    /// Kept open as long as the path goes through it.
+    _folder: Option<std::fs::File>,
+}
+
+impl Reachable {
+    fn new(path: &Path) -> std::io::Result<Self> {
+        const FITS: usize = 100;
+        let plain = || Self {
+            path: path.to_owned(),
+            _folder: None,
+        };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(plain());
+        };
+        if path.as_os_str().len() <= FITS || !cfg!(target_os = "linux") {
+            return Ok(plain());
+        }
+        let folder = std::fs::File::open(folder)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+        Ok(Self {
+            path,
+            _folder: Some(folder),
+        })
+    }
+}
+
 /// Binds under another name and renames, so that the socket is never there with a mode that lets others in.
 fn listen(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
@@ -163,7 +200,7 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&new)?;
+    let listener = UnixListener::bind(&Reachable::new(&new)?.path)?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&new, path)?;
     Ok(listener)
@@ -216,7 +253,8 @@ async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
 /// # Errors
 /// When there is none, or its answer cannot be read.
 pub async fn call(path: &Path, command: &Command) -> std::io::Result<Reply> {
-    let mut stream = UnixStream::connect(path).await?;
+    let reachable = Reachable::new(path)?;
+    let mut stream = UnixStream::connect(&reachable.path).await?;
     let mut text = serde_json::to_string(command)?;
     text.push('\n');
     stream.write_all(text.as_bytes()).await?;
@@ -231,6 +269,7 @@ pub async fn call(path: &Path, command: &Command) -> std::io::Result<Reply> {
 pub fn explain(error: &Error) -> String {
     match error {
         Error::Refused(refusal) => refusal.detail.clone(),
+        Error::Internal(what) => what.clone(),
         other => other.to_string(),
     }
 }

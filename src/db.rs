@@ -21,6 +21,7 @@ mod page;
 mod pool;
 pub(crate) mod schema;
 mod server;
+mod snapshot;
 pub(crate) mod types;
 mod url;
 mod writer;
@@ -134,14 +135,14 @@ impl Inner {
                 .get()
                 .map_err(|_| Error::Unavailable("no database connection in time"))?;
             pooled.broken = true;
-            let result = run(&mut pooled.conn);
-            pooled.broken = false;
-            match &result {
-                Err(error) if failure::severity(error) != failure::Severity::Statement => {
-                    tracing::warn!(%error, "a read is tried again on another connection");
-                    pooled.broken = true;
+            match snapshot::read(&mut pooled.conn, &run) {
+                snapshot::Read::Done(result) => {
+                    pooled.broken = false;
+                    return result;
                 }
-                _ => return result,
+                snapshot::Read::ConnectionLost(error) => {
+                    tracing::warn!(%error, "a read is tried again on another connection");
+                }
             }
         }
         Err(Error::Unavailable("the database cannot be read"))

@@ -22,15 +22,15 @@ const LEASE_SECONDS: i64 = 60;
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// How often the queue is looked at when nobody says that there is something.
 const POLL: Duration = Duration::from_secs(1);
-/// Jobs claimed at once.
-const CLAIM: i64 = 8;
+/// Jobs claimed at once: only the one that runs has its lease extended.
+const CLAIM: i64 = 1;
 /// Tries before a job is given up; the pauses between them grow to a day in all.
 const MAX_ATTEMPTS: i64 = 30;
 
 impl App {
     /// Works on the queue until `stop` says so; a job that runs then is finished.
     pub(crate) async fn work_on_jobs(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow() {
+        while !*stop.borrow() && !self.is_stopping() {
             match self.run_due_jobs().await {
                 Ok(0) => {}
                 Ok(_) => continue,
@@ -72,9 +72,12 @@ impl App {
     async fn run_job(&self, job: Job) -> Result<()> {
         let outcome = self.while_extending(&job).await;
         let now = self.clock.now();
+        let stopping = self.is_stopping();
         self.db
             .write(move |tx| match &outcome {
                 Ok(()) => Ok(job.done(tx)?),
+                // Not its fault: whoever starts next goes on at once.
+                Err(error) if stopping => Ok(job.failed(tx, &error.to_string(), Some(now))?),
                 Err(error) => {
                     let run_at = (job.attempts < MAX_ATTEMPTS)
                         .then(|| now.plus_seconds(pause(job.attempts)));
@@ -92,7 +95,9 @@ impl App {
                 outcome = &mut work => return outcome,
                 () = tokio::time::sleep(EXTEND_EVERY) => {
                     let (job, until) = (job.clone(), self.clock.now().plus_seconds(LEASE_SECONDS));
-                    self.db.write(move |tx| Ok(job.extend(tx, until)?)).await?;
+                    if !self.db.write(move |tx| Ok(job.extend(tx, until)?)).await? {
+                        return Err(Error::Unavailable("another worker has taken the job over"));
+                    }
                 }
             }
         }
@@ -103,12 +108,16 @@ impl App {
             SERVE_WAITING_ORDERS => self.serve_waiting_orders(sequence(job)?).await,
             DELETE_KEYS => {
                 let sequence = sequence(job)?;
-                while !self
-                    .db
-                    .write(move |tx| sequences::delete_some_keys(tx, sequence))
-                    .await?
-                {}
-                Ok(())
+                loop {
+                    self.go_on_unless_stopping()?;
+                    if self
+                        .db
+                        .write(move |tx| sequences::delete_some_keys(tx, sequence))
+                        .await?
+                    {
+                        return Ok(());
+                    }
+                }
             }
             other => Err(Error::internal(format!(
                 "there is no job of the kind `{other}`"

@@ -43,6 +43,8 @@ impl DatabaseLock {
             create_private_folder(folder)
                 .map_err(|error| LockError::Io(folder.to_owned(), error))?;
         }
+        // Under one name, however many links lead to the file.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.clone());
         let lock_path = beside(path, "lock");
         let file =
             File::create(&lock_path).map_err(|error| LockError::Io(lock_path.clone(), error))?;

@@ -47,7 +47,12 @@ impl Server {
     pub fn bind(app: Arc<App>) -> io::Result<Self> {
         let listen = app.config.listen;
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "cannot listen on {listen}: {error}; choose another address with --listen, port 0 picks a free one"
+                ),
+            )
         };
         let listener = TcpListener::bind(listen).map_err(named)?;
         let address = listener.local_addr()?;

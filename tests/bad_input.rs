@@ -121,7 +121,9 @@ on_both_databases! {
             ("/v1/keys/99999999999999999999", 404, "not_found"),
             ("/v1/keys/9223372036854775807", 404, "key_not_found"),
             ("/v1/products/a%00b", 404, "not_found"),
-            ("/v1/products/%ff", 404, "product_not_found"),
+            ("/v1/products/%ff", 400, "malformed_request"),
+            ("/v1/keys?customer=%ff", 400, "malformed_request"),
+            ("/v1/products?limti=5", 422, "validation_failed"),
             ("/v1/orders/%2e%2e%2f%2e%2e%2fetc", 404, "order_not_found"),
             ("/v1/stock", 422, "validation_failed"),
             ("/v1/stock?sku=nothing", 404, "product_not_found"),
@@ -168,5 +170,48 @@ on_both_databases! {
             assert_eq!(found["name"], *text);
         }
         assert_eq!(app.admin.get("/v1/keys").await.ok()["items"].as_array().unwrap().len(), hostile.len());
+    }
+
+    async fn lists_are_no_objects_and_secrets_in_the_wrong_place_are_not_repeated(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let (_, key) = app.admin.buy("1", "editor").await;
+        let lines = json!([["editor", "editor", 1, true, {}]]);
+        for (path, body) in [
+            ("/v1/activations", json!([key, "m", null, null, null, null, null])),
+            ("/v1/activations", json!(key)),
+            ("/v1/validate", json!([key, null, null])),
+            ("/v1/activations/renew", json!(key)),
+            ("/v1/orders/check", json!({ "lines": lines })),
+        ] {
+            let answer = app.admin.post(path, body).await;
+            answer.refused(422, "validation_failed");
+            assert!(!answer.text.contains(&key), "{}", answer.text);
+        }
+        assert_eq!(app.admin.get("/v1/activations").await.ok()["items"], json!([]));
+    }
+
+    async fn an_order_of_too_many_lines_is_refused_at_once(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let lines: Vec<Value> = (0..1001).map(|_| json!({ "sku": "editor" })).collect();
+        let body = json!({ "status": "pending", "lines": lines });
+        let problem = app.admin.put("/v1/orders/1", body).await.refused(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["code"], "too_many_lines");
+        for quantity in [-5, 0, i64::MAX] {
+            let line = json!({ "sku": "editor", "quantity": quantity });
+            let check = app.admin.post("/v1/orders/check", json!({ "lines": [line, line] })).await;
+            check.refused(422, "validation_failed");
+        }
+    }
+
+    async fn what_would_make_a_token_too_long_is_refused(app: TestApp) {
+        let large = json!({ "x": "y".repeat(8200) });
+        let body = json!({ "sku": "editor", "entitlements": large });
+        let problem = app.admin.post("/v1/products", body).await.refused(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "entitlements");
+        app.admin.make_product("editor", json!({ "entitlements": { "x": "y".repeat(8000) } })).await;
+        app.admin.import("editor", "", &["K1"]).await.ok();
+        let (_, key) = app.admin.buy("1", "editor").await;
+        let first = app.software().activate(&key, "m".repeat(255).as_str()).await.ok();
+        app.software().post("/v1/activations/renew", json!({ "token": first["token"] })).await.ok();
     }
 }

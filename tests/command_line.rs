@@ -201,6 +201,83 @@ fn a_second_server_on_the_same_file_is_refused() {
 }
 
 #[test]
+fn a_second_name_of_the_same_file_is_the_same_file_and_the_file_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut database = TestDatabase::sqlite();
+    let server = ServerProcess::start(&database);
+    let file = database.folder.path().join("data/countersign.db");
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let link = database.folder.path().join("link.db");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    database.url = format!("sqlite://{}", link.display());
+    let message = run_refused(&database, &["serve", "--listen", "127.0.0.1:0"]);
+    assert!(message.contains("another countersign process"), "{message}");
+    run_ok(
+        &database,
+        &["token", "create", "--role", "admin", "--account", "by-link"],
+    );
+    assert!(server.terminate().0.success());
+}
+
+#[test]
+fn keys_cannot_be_rotated_before_there_are_any() {
+    let database = TestDatabase::sqlite();
+    let message = run_refused(&database, &["keys", "rotate"]);
+    assert!(message.contains("start the server once"), "{message}");
+    assert!(ServerProcess::start(&database).terminate().0.success());
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_goes_on_serving() {
+    use std::io::{BufRead, BufReader};
+    let database = TestDatabase::sqlite();
+    let mut child = countersign(&database, &["serve", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let base = line.trim().trim_start_matches("listening on ").to_owned();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for _ in 0..3 {
+        let status = runtime.block_on(async {
+            reqwest::get(format!("{base}/healthz"))
+                .await
+                .unwrap()
+                .status()
+        });
+        assert_eq!(status, 200);
+    }
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+fn the_greeting_does_not_print_a_password() {
+    let mut database = TestDatabase::postgres();
+    let mut url = url::Url::parse(&database.url).unwrap();
+    url.set_password(Some("very-secret")).unwrap();
+    database.url = url.into();
+    let (status, log) = ServerProcess::start(&database).terminate();
+    assert!(status.success() && log.contains("token create"), "{log}");
+    assert!(!log.contains("very-secret"), "{log}");
+}
+
+#[test]
 fn an_address_in_use_and_settings_that_do_not_exist_are_clear_lines() {
     let database = TestDatabase::sqlite();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -225,7 +225,8 @@ on_both_databases! {
         assert_eq!(one.order("7", "editor", 1, "completed").await.keys(), ["K1"]);
         two.get("/v1/orders/7").await.refused(404, "order_not_found");
         two.patch("/v1/orders/7", json!({ "status": "cancelled" })).await.refused(404, "order_not_found");
-        two.get("/v1/orders/7?shop=one").await.refused(404, "order_not_found");
+        two.get("/v1/orders/7?shop=one").await.refused(404, "account_not_found");
+        two.get("/v1/orders?shop=one").await.refused(404, "account_not_found");
         assert_eq!(two.order("7", "editor", 1, "completed").await.keys(), ["K2"]);
         assert_eq!(one.get("/v1/orders").await.ok()["items"].as_array().unwrap().len(), 1);
 
@@ -256,5 +257,68 @@ on_both_databases! {
         }
         let key = app.admin.get("/v1/keys?customer=bob@example.com").await.ok();
         assert_eq!(key["items"][0]["order"], "2");
+    }
+
+    async fn single_keys_that_come_in_one_by_one_go_to_the_oldest_orders(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        for number in 0..60 {
+            app.admin.order(&format!("w{number:02}"), "editor", 1, "payment_received").await.ok();
+            app.pass_seconds(1);
+        }
+        for number in 0..4 {
+            app.admin.import("editor", "", &[&format!("K{number}")]).await.ok();
+            // Whoever comes later does not get it, however fast.
+            let late = app.admin.order(&format!("late{number}"), "editor", 1, "payment_received").await;
+            assert!(late.keys().is_empty());
+        }
+        for number in 0..60 {
+            let order = app.admin.get(&format!("/v1/orders/w{number:02}")).await;
+            let expected = if number < 4 { vec![format!("K{number}")] } else { vec![] };
+            assert_eq!(order.keys(), expected, "w{number:02}");
+        }
+    }
+
+    async fn a_change_by_patch_is_newer_than_a_report_of_something_earlier(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let report = |status: &str, at: &str| json!({
+            "status": status, "occurred_at": at, "lines": [{ "sku": "editor" }],
+        });
+        app.admin.put("/v1/orders/1", report("payment_received", "2026-11-22T08:00:00Z")).await.ok();
+        app.admin.patch("/v1/orders/1", json!({ "status": "refunded" })).await.ok();
+        let late = app.admin.put("/v1/orders/1", report("processing", "2026-11-22T09:00:00Z")).await.ok();
+        assert_eq!(late["status"], "refunded");
+        let ahead = app.admin.put("/v1/orders/2", report("pending", "2999-01-01T00:00:00Z")).await;
+        assert_eq!(ahead.refused(422, "validation_failed")["errors"][0]["field"], "occurred_at");
+    }
+
+    async fn keys_stay_in_order_of_money_over_any_detour(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let (_, key) = app.admin.buy("1", "editor").await;
+        for status in ["cancelled", "pending", "payment_received"] {
+            app.admin.patch("/v1/orders/1", json!({ "status": status })).await.ok();
+        }
+        app.software().activate(&key, "m1").await.ok();
+    }
+
+    async fn an_order_whose_lines_came_after_its_payment_gets_its_keys_when_asked_to(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        app.admin.put("/v1/orders/1", json!({ "status": "payment_received", "lines": [] })).await.ok();
+        assert!(app.admin.order("1", "editor", 1, "payment_received").await.keys().is_empty());
+        assert_eq!(app.admin.post("/v1/orders/1/issue", json!({})).await.keys(), ["K1"]);
+    }
+
+    async fn a_buyer_of_two_shops_is_found_in_both_and_one_without_a_name_is_refused(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;
+        for shop in ["one", "two"] {
+            let order = json!({
+                "status": "completed", "customer": { "email": "ada@example.com" }, "lines": [{ "sku": "editor" }],
+            });
+            app.persona(shop, "shop").await.put("/v1/orders/7", order).await.ok();
+        }
+        let keys = app.admin.get("/v1/keys?customer=ada@example.com").await.ok();
+        assert_eq!(keys["items"].as_array().unwrap().len(), 2);
+        let nameless = json!({ "status": "pending", "customer": { "name": "Ada" }, "lines": [] });
+        let problem = app.admin.put("/v1/orders/8", nameless).await.refused(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "customer");
     }
 }

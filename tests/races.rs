@@ -131,4 +131,54 @@ on_both_databases! {
         let left = app.admin.get("/v1/activations").await.ok();
         assert_eq!(left["items"], json!([]));
     }
+
+    async fn a_key_at_the_edge_of_counting_is_read_while_it_changes(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let (_, key) = app.admin.buy("1", "editor").await;
+        for number in 0..64 {
+            app.software().activate(&key, &format!("m{number}")).await.ok();
+        }
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let (software, key) = (app.software(), key.clone());
+                tokio::spawn(async move {
+                    for _ in 0..150 {
+                        let verdict = software.post("/v1/validate", json!({ "key": key })).await.ok();
+                        assert!((64..=65).contains(&verdict["key"]["activations"].as_i64().unwrap()));
+                    }
+                })
+            })
+            .collect();
+        while !readers.iter().all(tokio::task::JoinHandle::is_finished) {
+            app.software().activate(&key, "one more").await.ok();
+            let body = json!({ "key": key, "installation_id": "one more" });
+            assert_eq!(app.software().post("/v1/activations/release", body).await.status, 204);
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    }
+
+    async fn a_sequence_that_is_deleted_during_an_import_strands_no_key(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let keys: Vec<String> = (0..20_000).map(|number| format!("K{number}")).collect();
+        let import = tokio::spawn({
+            let (admin, keys) = (app.admin.clone(), keys.join("\n"));
+            async move { admin.post_bytes("/v1/sequences/editor/import", "text/plain", keys).await }
+        });
+        let count = "SELECT COUNT(*) AS number FROM keys";
+        while crate::support::database::number(&mut app.database.connect(), count) < 2000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(app.admin.delete("/v1/sequences/editor").await.status, 204);
+        import.await.unwrap().refused(404, "sequence_not_found");
+        // A text of the deleted sequence is free at once, although its key may not be gone yet.
+        app.admin.post("/v1/sequences", json!({ "name": "again" })).await.ok();
+        let report = app.admin.import("again", "", &["K0", "K1", "K19999"]).await.ok();
+        assert_eq!(report, json!({ "added": 3, "duplicates": 0, "failed": [] }));
+        while crate::support::database::number(&mut app.database.connect(), count) > 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(app.admin.get("/v1/sequences/again").await.ok()["keys"]["active"], 3);
+    }
 }

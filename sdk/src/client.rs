@@ -43,8 +43,17 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Client {
     agent: Agent,
+    timeout: Duration,
+    proxies: Proxies,
     base_url: String,
     keys: PublicKeys,
+}
+
+/// Which proxies calls go through.
+#[derive(Clone, Copy)]
+enum Proxies {
+    FromEnvironment,
+    None,
 }
 
 impl Client {
@@ -59,7 +68,9 @@ impl Client {
     /// [`ClientError::BaseUrl`] when the URL cannot be used.
     pub fn new(base_url: &str, keys: PublicKeys) -> Result<Self, ClientError> {
         Ok(Self {
-            agent: agent(DEFAULT_TIMEOUT),
+            agent: agent(DEFAULT_TIMEOUT, Proxies::FromEnvironment),
+            timeout: DEFAULT_TIMEOUT,
+            proxies: Proxies::FromEnvironment,
             base_url: checked_base_url(base_url)?,
             keys,
         })
@@ -69,7 +80,16 @@ impl Client {
     /// unless set.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.agent = agent(timeout);
+        self.timeout = timeout;
+        self.agent = agent(timeout, self.proxies);
+        self
+    }
+
+    /// Goes to the server directly, whatever the environment says of proxies.
+    #[must_use]
+    pub fn without_proxy(mut self) -> Self {
+        self.proxies = Proxies::None;
+        self.agent = agent(self.timeout, self.proxies);
         self
     }
 
@@ -196,15 +216,17 @@ impl fmt::Debug for Client {
     }
 }
 
-fn agent(timeout: Duration) -> Agent {
-    Agent::config_builder()
+fn agent(timeout: Duration, proxies: Proxies) -> Agent {
+    let config = Agent::config_builder()
         .timeout_global(Some(timeout))
         // The reasons are in the bodies of the answers that are errors.
         .http_status_as_error(false)
         .max_redirects(0)
-        .user_agent(concat!("countersign-client/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+        .user_agent(concat!("countersign-client/", env!("CARGO_PKG_VERSION")));
+    match proxies {
+        Proxies::FromEnvironment => config.build().into(),
+        Proxies::None => config.proxy(None).build().into(),
+    }
 }
 
 /// The URL without a slash at its end, if it is one that paths can be put behind.

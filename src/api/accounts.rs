@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Look, Manage};
 use super::call::Call;
-use super::extract::{Body, Filter, Page};
+use super::extract::{Body, Filter, Nothing, Page};
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::clock::Timestamp;
@@ -54,9 +54,9 @@ pub(crate) struct TokenFilter {
     responses((status = 200, body = List<AccountView>), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn list_accounts(
-    call: Call<Look, Page>,
+    call: Call<Look, (Filter<Nothing>, Page)>,
 ) -> ApiResult<web::Json<List<AccountView>>> {
-    let Page(page) = call.input;
+    let (_, Page(page)) = call.input;
     let list = call
         .app
         .db

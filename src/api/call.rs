@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 
 use super::auth::Permission;
+use super::extract::check_target;
 use super::observe::RequestId;
 use super::problem::ApiError;
 use crate::app::App;
@@ -39,6 +40,7 @@ impl<P: Permission, B: FromRequest + 'static> FromRequest for Call<P, B> {
                 .app_data::<web::Data<App>>()
                 .ok_or_else(|| ApiError::from(Error::internal("the application is not set up")))?;
             let app = Arc::clone(app);
+            check_target(&request).map_err(ApiError::from)?;
             let now = app.now();
             let actor = authorize::<P>(&app, &request, now)
                 .await

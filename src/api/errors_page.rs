@@ -2,12 +2,11 @@
 
 use actix_web::{HttpResponse, Resource, web};
 
+use super::routes;
 use crate::error::Code;
 
 pub(crate) fn resource() -> Resource {
-    web::resource("/errors")
-        .route(web::get().to(show_errors))
-        .route(web::head().to(show_errors))
+    routes::get(web::resource("/errors"), show_errors).default_service(routes::only(&["get"]))
 }
 
 async fn show_errors() -> HttpResponse {

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 use serde::de::DeserializeOwned;
 
+use super::object::Object;
 use super::problem::ApiError;
 use crate::app::App;
 use crate::db::{Cursor, PageRequest};
@@ -110,6 +111,25 @@ impl<T: DeserializeOwned> FromRequest for Filter<T> {
                 .map_err(ApiError::from),
         )
     }
+}
+
+/// A query that takes nothing but paging.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// Refuses a target whose percent-encoded bytes are no UTF-8: two such names would be read as one.
+pub(crate) fn check_target(request: &HttpRequest) -> Result<(), Refusal> {
+    let is_text = |part: &str| {
+        percent_encoding::percent_decode_str(part)
+            .decode_utf8()
+            .is_ok()
+    };
+    if is_text(request.uri().path()) && is_text(request.query_string()) {
+        return Ok(());
+    }
+    let detail = "The address is not UTF-8 once its percent-encoding is read.";
+    Err(Refusal::because(Code::MalformedRequest, detail))
 }
 
 /// `?limit=` and `?after=`.
@@ -248,7 +268,7 @@ async fn read_body(mut payload: Payload, limit: usize) -> Result<Bytes, Refusal>
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let error = error.into_inner();
         match error.classify() {
@@ -256,6 +276,7 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
             _ => malformed(&error),
         }
     })?;
+    let Object(value) = parsed;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
@@ -267,34 +288,102 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     )
 }
 
-/// Names the member; serde's message for an unknown one holds its name.
+/// Names the member. The caller's value is not repeated: it may be a key that stands in the wrong place.
 fn invalid_member(path: &str, error: &serde_json::Error) -> Refusal {
     let message = error.to_string();
     let detail = message
         .rsplit_once(" at line ")
         .map_or(message.as_str(), |(detail, _)| detail);
     let quoted = detail.split('`').nth(1);
-    let joined = |name: &str| {
+    let inside = |name: &str| {
         if path == "." {
             name.to_owned()
         } else {
             format!("{path}.{name}")
         }
     };
+    let here = if path == "." { "body" } else { path };
     let error = if detail.starts_with("unknown field") {
         // The path ends at the unknown member already.
         let field = if path == "." {
-            quoted.unwrap_or("body").to_owned()
+            quoted.unwrap_or("body")
         } else {
-            path.to_owned()
+            path
         };
-        FieldError::new(field, "unknown_member", detail)
+        let known = detail
+            .split_once(", ")
+            .map_or("it is not known", |(_, known)| known);
+        FieldError::new(
+            field,
+            "unknown_member",
+            format!("is not known here; {known}"),
+        )
     } else if detail.starts_with("missing field") {
-        FieldError::new(joined(quoted.unwrap_or("body")), "required", "is required")
-    } else if path == "." {
-        FieldError::new("body", "invalid", detail)
+        FieldError::new(inside(quoted.unwrap_or("body")), "required", "is required")
+    } else if detail.starts_with("duplicate field") {
+        FieldError::new(
+            inside(quoted.unwrap_or("body")),
+            "duplicate",
+            "is given twice",
+        )
+    } else if let Some((_, expected)) = detail.rsplit_once("expected ") {
+        FieldError::new(
+            here,
+            "invalid",
+            format!("must be {}", in_plain_words(expected)),
+        )
     } else {
-        FieldError::new(path, "invalid", detail)
+        FieldError::new(here, "invalid", detail)
     };
     Refusal::invalid(vec![error])
+}
+
+/// What serde expects, as a person would say it.
+fn in_plain_words(expected: &str) -> &str {
+    match expected {
+        "a map" => "a JSON object",
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "i64" | "u64" | "i32" | "u32" => "a whole number",
+        words if words.starts_with("struct ") => "a JSON object",
+        words => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[serde(rename = "key")]
+        _key: String,
+        #[serde(default, rename = "count")]
+        _count: i64,
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        for body in [
+            r#""SECRET""#,
+            r#"["SECRET"]"#,
+            r#"{"key":"k","count":"SECRET"}"#,
+            r#"{"key":["SECRET"]}"#,
+            r#"{"key":{"SECRET":1}}"#,
+        ] {
+            let refusal = parse_json::<Sample>(body.as_bytes()).unwrap_err();
+            assert_eq!(refusal.code, Code::ValidationFailed, "{body}");
+            assert!(!format!("{refusal:?}").contains("SECRET"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_object_even_when_its_values_fit() {
+        let refusal = parse_json::<Sample>(br#"["key", 1]"#).unwrap_err();
+        assert_eq!(refusal.errors[0].detail, "must be a JSON object");
+    }
 }

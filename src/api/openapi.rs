@@ -6,6 +6,8 @@ use actix_web::{HttpResponse, Resource, web};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::routes;
+
 /// The document without its operations.
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -40,9 +42,7 @@ pub(crate) fn resource() -> Resource {
             .content_type("application/json")
             .body(TEXT.as_str())
     };
-    web::resource("/openapi.json")
-        .route(web::get().to(show))
-        .route(web::head().to(show))
+    routes::get(web::resource("/openapi.json"), show).default_service(routes::only(&["get"]))
 }
 
 #[derive(Debug)]

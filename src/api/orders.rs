@@ -11,6 +11,7 @@ use super::call::Call;
 use super::extract::{Body, Filter, Page};
 use super::given::Given;
 use super::list::List;
+use super::object::Object;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -19,6 +20,7 @@ use crate::db::models::account::{AccountId, Role};
 use crate::db::models::customer::Customer;
 use crate::db::models::order::{IssueState, OrderFilter, OrderId};
 use crate::error::{Code, Error, Refusal, Result};
+use crate::licensing::accounts::account_not_found;
 use crate::licensing::context::{Actor, Context};
 use crate::licensing::order_view::{self, CheckView, OrderView};
 use crate::licensing::orders::{
@@ -36,9 +38,11 @@ pub(crate) struct OrderBody {
     /// As the shop names it.
     payment_method: Option<Name>,
     /// The buyer.
-    customer: Option<CustomerBody>,
+    #[schema(value_type = Option<CustomerBody>)]
+    customer: Option<Object<CustomerBody>>,
     /// What was bought.
-    lines: Vec<LineBody>,
+    #[schema(value_type = Vec<LineBody>)]
+    lines: Vec<Object<LineBody>>,
     /// When the reported change happened; an older report than the last changes nothing.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
@@ -105,7 +109,8 @@ pub(crate) struct PatchBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CheckBody {
     /// What would be bought.
-    lines: Vec<LineBody>,
+    #[schema(value_type = Vec<LineBody>)]
+    lines: Vec<Object<LineBody>>,
 }
 
 /// The shop, for staff; a shop sees its own orders only.
@@ -311,11 +316,12 @@ pub(crate) async fn check_order(
     call: Call<LookAtSales, Body<CheckBody>>,
 ) -> ApiResult<web::Json<CheckView>> {
     let (now, Body(body)) = (call.cx.now, call.input);
-    let lines: Vec<LineReport> = body.lines.iter().map(LineBody::report).collect();
+    let unknown_sku = call.app.config.orders.unknown_sku;
+    let lines = reports(&body.lines);
     Ok(web::Json(
         call.app
             .db
-            .read(move |conn| order_view::check_lines(conn, &lines, now))
+            .read(move |conn| order_view::check_stock(conn, unknown_sku, &lines, now))
             .await?,
     ))
 }
@@ -328,17 +334,24 @@ impl OrderBody {
             reference: reference.to_owned(),
             status: self.status.as_str().to_owned(),
             payment_method: owned(&self.payment_method),
-            customer: self.customer.as_ref().map(|customer| CustomerReport {
-                email: owned(&customer.email),
-                name: owned(&customer.name),
-                reference: owned(&customer.reference),
-                locale: owned(&customer.locale),
-            }),
-            lines: self.lines.iter().map(LineBody::report).collect(),
+            customer: self
+                .customer
+                .as_ref()
+                .map(|Object(customer)| CustomerReport {
+                    email: owned(&customer.email),
+                    name: owned(&customer.name),
+                    reference: owned(&customer.reference),
+                    locale: owned(&customer.locale),
+                }),
+            lines: reports(&self.lines),
             occurred_at: self.occurred_at,
             extra: self.extra.0.clone(),
         }
     }
+}
+
+fn reports(lines: &[Object<LineBody>]) -> Vec<LineReport> {
+    lines.iter().map(|Object(line)| line.report()).collect()
 }
 
 impl LineBody {
@@ -359,15 +372,27 @@ fn account(
     cx: &Context,
     shop: Option<&Name>,
 ) -> Result<Option<AccountId>> {
-    match (&cx.actor, shop) {
+    let named = shop.map(|shop| orders::shop(conn, shop.as_str()));
+    match (&cx.actor, named) {
         (
             Actor::Account {
                 id,
                 role: Role::Shop,
             },
-            _,
+            None,
         ) => Ok(Some(*id)),
-        (_, Some(shop)) => Ok(Some(orders::shop(conn, shop.as_str())?)),
+        // Another shop is as unknown to it as one that does not exist.
+        (
+            Actor::Account {
+                id,
+                role: Role::Shop,
+            },
+            Some(named),
+        ) => match named {
+            Ok(named) if named == *id => Ok(Some(named)),
+            _ => Err(account_not_found(shop.map_or("", Name::as_str)).into()),
+        },
+        (_, Some(named)) => named.map(Some),
         (_, None) => Ok(None),
     }
 }

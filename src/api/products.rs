@@ -6,12 +6,14 @@ use utoipa::ToSchema;
 
 use super::auth::{LookAtSales, Manage};
 use super::call::Call;
-use super::extract::{Body, Page};
+use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
+use crate::app::App;
+use crate::clock::Timestamp;
 use crate::db::models::product::{LimitBasis, ProductStatus};
-use crate::error::{FieldError, Refusal};
+use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::products::{self, ProductFields, ProductView};
 use crate::licensing::text::{Extra, Name};
 
@@ -112,9 +114,9 @@ impl ProductBody {
     responses((status = 200, body = List<ProductView>), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn list_products(
-    call: Call<LookAtSales, Page>,
+    call: Call<LookAtSales, (Filter<Nothing>, Page)>,
 ) -> ApiResult<web::Json<List<ProductView>>> {
-    let (now, Page(page)) = (call.cx.now, call.input);
+    let (now, Page(page)) = (call.cx.now, call.input.1);
     let list = call
         .app
         .db
@@ -140,12 +142,13 @@ pub(crate) async fn create_product(
     let prefix = call.app.config.products.number_prefix.clone();
     let mut fields = ProductFields::new(sku.clone(), sku, prefix);
     body.apply(&mut fields);
-    let product = call
+    let now = cx.now;
+    let sku = call
         .app
         .db
         .write(move |tx| products::create_product(tx, &cx, &fields))
         .await?;
-    Ok(HttpResponse::Created().json(product))
+    Ok(HttpResponse::Created().json(show(&call.app, sku, now).await?))
 }
 
 /// Show a product
@@ -156,13 +159,8 @@ pub(crate) async fn create_product(
 pub(crate) async fn show_product(
     call: Call<LookAtSales, web::Path<Name>>,
 ) -> ApiResult<web::Json<ProductView>> {
-    let (now, sku) = (call.cx.now, call.input);
-    Ok(web::Json(
-        call.app
-            .db
-            .read(move |conn| products::show_product(conn, sku.as_str(), now))
-            .await?,
-    ))
+    let sku = call.input.into_inner().into_string();
+    Ok(web::Json(show(&call.app, sku, call.cx.now).await?))
 }
 
 /// Change a product; what is left out stays
@@ -175,7 +173,8 @@ pub(crate) async fn update_product(
     call: Call<Manage, (web::Path<Name>, Body<ProductBody>)>,
 ) -> ApiResult<web::Json<ProductView>> {
     let (cx, (sku, Body(body))) = (call.cx, call.input);
-    let product = call
+    let now = cx.now;
+    let sku = call
         .app
         .db
         .write(move |tx| {
@@ -184,7 +183,7 @@ pub(crate) async fn update_product(
         })
         .await?;
     call.app.nudge_jobs();
-    Ok(web::Json(product))
+    Ok(web::Json(show(&call.app, sku, now).await?))
 }
 
 /// Delete a product that no key and no order refers to
@@ -199,4 +198,11 @@ pub(crate) async fn delete_product(call: Call<Manage, web::Path<Name>>) -> ApiRe
         .write(move |tx| products::delete_product(tx, &cx, sku.as_str()))
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Counting stock is no work for a transaction that others wait for.
+async fn show(app: &App, sku: String, now: Timestamp) -> Result<ProductView> {
+    app.db
+        .read(move |conn| products::show_product(conn, &sku, now))
+        .await
 }

@@ -11,7 +11,7 @@ use super::extract::Body;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::error::{FieldError, Refusal};
+use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::activate::Activate;
 use crate::licensing::text::{Extra, KeyText, Name, Text};
 use crate::licensing::token::{ActivationView, Credential, TokenAge};
@@ -109,7 +109,7 @@ pub(crate) async fn create_activation(
 pub(crate) async fn renew_activation(
     call: Call<Anyone, Body<CredentialBody>>,
 ) -> ApiResult<HttpResponse> {
-    let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Bounded)?;
+    let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Bounded).await?;
     Ok(HttpResponse::Ok().json(call.app.renew(call.cx, credential).await?))
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn renew_activation(
 pub(crate) async fn release_activation(
     call: Call<Anyone, Body<CredentialBody>>,
 ) -> ApiResult<HttpResponse> {
-    let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Any)?;
+    let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Any).await?;
     call.app.release(call.cx, credential).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -160,31 +160,26 @@ pub(crate) async fn show_jwks(call: Call<Anyone>) -> HttpResponse {
         .json(call.app.keyring.jwks())
 }
 
-fn credential(
+async fn credential(
     app: &App,
     body: CredentialBody,
     now: Timestamp,
     age: TokenAge,
-) -> Result<Credential, Refusal> {
+) -> Result<Credential> {
     match (body.token, body.key, body.installation_id) {
-        (Some(token), None, None) => app.read_token(token.as_str(), now, age),
+        (Some(token), None, None) => app.read_token(token.as_str(), now, age).await,
         (None, Some(key), Some(installation_id)) => Ok(Credential::Key {
             text_hash: app.vault.hash(key.as_str()),
             installation_id: installation_id.into_string(),
         }),
-        (None, Some(_), None) => Err(required("installation_id", "is required with `key`")),
-        (None, None, Some(_)) => Err(required("key", "is required with `installation_id`")),
-        (None, None, None) => Err(required(
-            "token",
-            "send `token`, or `key` and `installation_id`",
-        )),
+        (None, Some(_), None) => Err(required("installation_id", "is required with `key`").into()),
+        (None, None, Some(_)) => Err(required("key", "is required with `installation_id`").into()),
+        (None, None, None) => {
+            Err(required("token", "send `token`, or `key` and `installation_id`").into())
+        }
         (Some(_), _, _) => {
             let detail = "send either `token`, or `key` and `installation_id`";
-            Err(Refusal::invalid(vec![FieldError::new(
-                "token",
-                "ambiguous",
-                detail,
-            )]))
+            Err(Refusal::invalid(vec![FieldError::new("token", "ambiguous", detail)]).into())
         }
     }
 }

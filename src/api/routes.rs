@@ -8,11 +8,8 @@ macro_rules! routes {
             $(
                 let resource = actix_web::web::resource($path);
                 $( let resource = $crate::api::routes::$method(resource, $module::$handler); )+
-                let allowed = $crate::api::problem::method_not_allowed(&[$(stringify!($method)),+]);
-                config.service(resource.default_service(actix_web::web::to(move || {
-                    let allowed = allowed.clone();
-                    async move { Err::<actix_web::HttpResponse, _>(allowed) }
-                })));
+                let others = $crate::api::routes::only(&[$(stringify!($method)),+]);
+                config.service(resource.default_service(others));
             )+
         }
 
@@ -35,7 +32,18 @@ macro_rules! routes {
 pub(crate) use routes;
 
 use actix_web::web;
-use actix_web::{FromRequest, Handler, Resource, Responder};
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Route};
+
+use super::problem::method_not_allowed;
+
+/// The answer to every other method of a path.
+pub(crate) fn only(methods: &[&str]) -> Route {
+    let allowed = method_not_allowed(methods);
+    web::to(move || {
+        let allowed = allowed.clone();
+        async move { Err::<HttpResponse, _>(allowed) }
+    })
+}
 
 pub(crate) fn get<F, Args>(resource: Resource, handler: F) -> Resource
 where

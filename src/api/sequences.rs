@@ -6,11 +6,13 @@ use utoipa::ToSchema;
 
 use super::auth::{Look, Manage};
 use super::call::Call;
-use super::extract::{Body, Page};
+use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
+use crate::app::App;
 use crate::db::models::sequence::SequenceSource;
+use crate::error::Result;
 use crate::licensing::sequences::{self, NewSequence, SequencePatch, SequenceView};
 use crate::licensing::text::{Extra, Name};
 
@@ -56,9 +58,9 @@ pub(crate) struct SequenceBody {
     responses((status = 200, body = List<SequenceView>), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn list_sequences(
-    call: Call<Look, Page>,
+    call: Call<Look, (Filter<Nothing>, Page)>,
 ) -> ApiResult<web::Json<List<SequenceView>>> {
-    let Page(page) = call.input;
+    let (_, Page(page)) = call.input;
     let list = call
         .app
         .db
@@ -82,12 +84,12 @@ pub(crate) async fn create_sequence(
         low_stock_threshold: body.low_stock_threshold,
         extra: body.extra,
     };
-    let sequence = call
+    let made = call
         .app
         .db
         .write(move |tx| sequences::create_sequence(tx, &cx, &new))
         .await?;
-    Ok(HttpResponse::Created().json(sequence))
+    Ok(HttpResponse::Created().json(show(&call.app, made.name).await?))
 }
 
 /// Show a sequence
@@ -99,12 +101,8 @@ pub(crate) async fn create_sequence(
 pub(crate) async fn show_sequence(
     call: Call<Look, web::Path<Name>>,
 ) -> ApiResult<web::Json<SequenceView>> {
-    let name = call.input;
     Ok(web::Json(
-        call.app
-            .db
-            .read(move |conn| sequences::show_sequence(conn, name.as_str()))
-            .await?,
+        show(&call.app, call.input.into_inner().into_string()).await?,
     ))
 }
 
@@ -123,12 +121,12 @@ pub(crate) async fn update_sequence(
         low_stock_threshold: body.low_stock_threshold.0,
         extra: body.extra.0,
     };
-    let sequence = call
+    let changed = call
         .app
         .db
         .write(move |tx| sequences::update_sequence(tx, &cx, name.as_str(), &patch))
         .await?;
-    Ok(web::Json(sequence))
+    Ok(web::Json(show(&call.app, changed.name).await?))
 }
 
 /// Delete a sequence: its assigned keys stay, the others go
@@ -146,4 +144,11 @@ pub(crate) async fn delete_sequence(
         .await?;
     call.app.nudge_jobs();
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Counting keys is no work for a transaction that others wait for.
+async fn show(app: &App, name: String) -> Result<SequenceView> {
+    app.db
+        .read(move |conn| sequences::show_sequence(conn, &name))
+        .await
 }

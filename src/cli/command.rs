@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 
+use super::note;
 use super::serve::runtime;
 use crate::app::key_folder;
 use crate::clock::Clock;
@@ -34,6 +35,14 @@ pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<Reply> {
 }
 
 async fn run_here(config: &Config, url: &DatabaseUrl, command: Command) -> anyhow::Result<Reply> {
+    if let DatabaseUrl::Sqlite { path, .. } = url
+        && !path.exists()
+    {
+        note(format_args!(
+            "note: there was no database at {}; a new one is made",
+            path.display()
+        ));
+    }
     {
         let mut conn = db::open(url, Access::Write)?;
         db::migrate(&mut conn)?;

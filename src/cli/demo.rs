@@ -130,8 +130,10 @@ impl Story {
 
     /// What shipped software does with the key, and what staff do to it.
     fn software(&self, key: &str, id: i64) -> anyhow::Result<()> {
-        let public_keys = Client::new(&self.base, PublicKeys::new())?.fetch_jwks()?;
-        let client = Client::new(&self.base, public_keys.clone())?;
+        let public_keys = Client::new(&self.base, PublicKeys::new())?
+            .without_proxy()
+            .fetch_jwks()?;
+        let client = Client::new(&self.base, public_keys.clone())?.without_proxy();
 
         step(5, "The software activates machine-1");
         let activation = client.activate(&ActivateRequest::new(key, "machine-1"))?;
@@ -220,6 +222,7 @@ impl Story {
 
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
+        .proxy(None)
         .http_status_as_error(false)
         .build()
         .into()

@@ -1,6 +1,6 @@
 //! `countersign keys`
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use ed25519_dalek::VerifyingKey;
@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
 use crate::db::{self, Access, DatabaseUrl};
-use crate::lock::{DatabaseLock, LockError};
 
 /// Signing keys.
 #[derive(Debug, Subcommand)]
@@ -62,16 +61,9 @@ fn show(config: &Config, format: Format) -> anyhow::Result<()> {
             path.display()
         );
     }
-    let mut conn = db::open(&url, Access::Write)?;
-    match DatabaseLock::for_serving(&url) {
-        Ok(_lock) => {
-            db::migrate(&mut conn)?;
-        }
-        // A running server has seen to it.
-        Err(LockError::Taken(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let rows = SigningKeyRow::all(&mut conn)?;
+    let mut conn = db::open(&url, Access::Read)?;
+    let rows = SigningKeyRow::all(&mut conn)
+        .context("cannot read the signing keys; `countersign migrate` makes the tables")?;
     if rows.is_empty() {
         bail!("there are no signing keys yet; start the server once to make them");
     }

@@ -8,7 +8,7 @@ use super::{note, print_line};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::PageRequest;
+use crate::db::{DatabaseUrl, PageRequest};
 use crate::licensing::accounts;
 use crate::server::{Server, Stopper};
 use crate::telemetry;
@@ -79,10 +79,16 @@ async fn greet(app: &App) -> anyhow::Result<()> {
         .read(move |conn| accounts::list_accounts(conn, &page))
         .await?;
     if accounts.items.is_empty() {
+        let url = app.config.database_url();
+        // A password would end up in the log.
+        let url = if DatabaseUrl::holds_password(&url) {
+            "the same URL"
+        } else {
+            &url
+        };
         note(format_args!(
             "There is no account yet. Make the first API token, while this runs, with:\n  \
-             countersign token create --role admin --account admin --database-url '{}'",
-            app.config.database_url()
+             countersign token create --role admin --account admin --database-url '{url}'"
         ));
     }
     Ok(())

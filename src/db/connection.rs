@@ -1,5 +1,6 @@
 //! One connection type over both databases, and how one is opened.
 
+use std::path::Path;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -86,6 +87,9 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
             let path_text = path
                 .to_str()
                 .ok_or_else(|| OpenError::path_is_not_text(path))?;
+            if access == Access::Write {
+                create_private(path).map_err(|error| OpenError::file(path, &error))?;
+            }
             let mut conn = SqliteConnection::establish(path_text)
                 .map_err(|error| OpenError::sqlite(path, &error))?;
             prepare_sqlite(&mut conn, access, *max_pages)
@@ -100,6 +104,15 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
             Ok(DbConnection::Postgres(conn))
         }
     }
+}
+
+/// Makes the file, for its owner alone, if it is not there; what SQLite puts beside it has the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn prepare_sqlite(

@@ -116,7 +116,7 @@ fn applied(conn: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
         .collect())
 }
 
-/// Keeps other processes out meanwhile, and on SQLite checks the references afterwards.
+/// Keeps other processes out meanwhile, and on SQLite checks the references if something changed.
 fn locked<T>(
     conn: &mut DbConnection,
     work: impl FnOnce(&mut DbConnection) -> Result<T, MigrateError>,
@@ -127,13 +127,17 @@ fn locked<T>(
             inner.batch_execute(&format!("SELECT pg_advisory_lock({ADVISORY_LOCK})"))?;
         }
     }
+    let before = applied(conn)?;
     let outcome = work(conn);
+    let changed = applied(conn)? != before;
     match conn {
         DbConnection::Sqlite(inner) => {
             inner.batch_execute("PRAGMA foreign_keys = ON")?;
-            let broken = diesel::sql_query("PRAGMA foreign_key_check").load::<Broken>(inner)?;
-            if outcome.is_ok() && !broken.is_empty() {
-                return Err(MigrateError::ForeignKeys(broken.len()));
+            if changed {
+                let broken = diesel::sql_query("PRAGMA foreign_key_check").load::<Broken>(inner)?;
+                if outcome.is_ok() && !broken.is_empty() {
+                    return Err(MigrateError::ForeignKeys(broken.len()));
+                }
             }
         }
         DbConnection::Postgres(inner) => {

@@ -68,10 +68,10 @@ impl Cursor {
     pub fn decode(text: &str) -> Option<Self> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
         let (id, rest) = bytes.split_first_chunk::<8>()?;
-        Some(Self {
-            id: i64::from_be_bytes(*id),
-            text: String::from_utf8(rest.to_vec()).ok()?,
-        })
+        let text = String::from_utf8(rest.to_vec()).ok()?;
+        // PostgreSQL has no texts with U+0000, so no row was ever there.
+        let id = i64::from_be_bytes(*id);
+        (!text.contains('\0')).then_some(Self { id, text })
     }
 
     /// The text that callers hand back.

@@ -163,6 +163,7 @@ diesel::table! {
         created_at -> BigInt,
         heartbeat_at -> BigInt,
         published_at -> Nullable<BigInt>,
+        abandoned_at -> Nullable<BigInt>,
     }
 }
 

@@ -87,8 +87,14 @@ fn attempt<T>(pooled: &mut Pooled, run: impl Fn(&mut DbConnection) -> Result<T>)
             let severity = severity(&error);
             let rolled_back =
                 <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn);
-            pooled.broken = severity == Severity::Connection || rolled_back.is_err();
+            pooled.broken = rolled_back.is_err();
             match severity {
+                Severity::Connection if is_disk_full(&error) => {
+                    tracing::error!(%error, "the database cannot write");
+                    Attempt::Done(Err(Error::Unavailable("the database cannot write")))
+                }
+                // A connection that can still roll back is good; running it again would fail again.
+                Severity::Connection if !pooled.broken => Attempt::Done(Err(error)),
                 // Two transactions made the same thing at once: run again, this one finds it there.
                 Severity::Statement if is_conflict(&error) => Attempt::Again(error),
                 Severity::Statement => Attempt::Done(Err(error)),
@@ -96,6 +102,11 @@ fn attempt<T>(pooled: &mut Pooled, run: impl Fn(&mut DbConnection) -> Result<T>)
             }
         }
     }
+}
+
+fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Database(DieselError::DatabaseError(_, info))
+        if info.message().contains("No space left on device"))
 }
 
 fn is_conflict(error: &Error) -> bool {

@@ -28,6 +28,11 @@ pub enum DatabaseUrl {
 pub struct OpenError(String);
 
 impl DatabaseUrl {
+    /// Whether a URL holds a password, which must not be printed.
+    pub fn holds_password(text: &str) -> bool {
+        Url::parse(text).is_ok_and(|url| url.password().is_some())
+    }
+
     /// Reads a URL.
     ///
     /// # Errors
@@ -123,11 +128,23 @@ impl OpenError {
         ))
     }
 
-    pub(super) fn sqlite_file(path: &Path, error: &diesel::result::Error) -> Self {
+    pub(super) fn file(path: &Path, error: &std::io::Error) -> Self {
         Self(format!(
-            "the database file {} cannot be used: {}",
-            path.display(),
-            one_line(&error.to_string())
+            "cannot open the database file {}: {error}; check that its folder exists and that this user may write there",
+            path.display()
+        ))
+    }
+
+    pub(super) fn sqlite_file(path: &Path, error: &diesel::result::Error) -> Self {
+        let reason = one_line(&error.to_string());
+        let advice = if reason.contains("not a database") {
+            "; name another file with --database-url, or restore this one from your backup"
+        } else {
+            ""
+        };
+        Self(format!(
+            "the database file {} cannot be used: {reason}{advice}",
+            path.display()
         ))
     }
 

@@ -90,7 +90,10 @@ impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
             Ok(_) => Ran::Keep,
             Err(error) => match severity(error) {
                 Severity::Statement => Ran::Undo,
-                Severity::TryAgain | Severity::Connection => Ran::Broken,
+                Severity::TryAgain | Severity::Connection => {
+                    tracing::error!(%error, "a write job met an error of the database");
+                    Ran::Broken
+                }
             },
         };
         self.result = Some(result);

@@ -5,6 +5,8 @@
 //! or sold. All or nothing: a line that cannot be a key refuses the whole; a text that exists already
 //! is a duplicate, counted and left alone [IPS-11].
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -12,19 +14,25 @@ use utoipa::ToSchema;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::text::MAX_KEY_BYTES;
-use super::{products, sequences, stock};
+use super::{orders, products, sequences, stock};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::db::models::key::{KeySource, KeyStatus, NewKey};
+use crate::db::models::job::Job;
+use crate::db::models::key::{Key, KeySource, KeyStatus, NewKey};
 use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::{Product, ProductId};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
 use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::jobs;
 
 /// Keys per transaction: it stays short.
 const CHUNK: usize = 1000;
+/// Keys that one step of taking an import away deletes.
+const SLICE: i64 = 1000;
+/// How long an import waits for the one before it.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// Failed lines that an answer lists at most.
 const LISTED: usize = 1000;
 /// An import that has not moved for so long has died with its process.
@@ -85,7 +93,7 @@ pub struct FailedLine {
 }
 
 /// The keys of a text in the format `lines`: one per line, CR LF or LF, a byte order mark dropped,
-/// empty lines skipped, everything else kept as it is [SHOP-47].
+/// empty lines skipped, everything else kept as it is [SHOP-47]. A line of blanks alone is empty, too.
 ///
 /// # Errors
 /// `import_failed` with the line numbers, or `malformed_request` when it is no UTF-8.
@@ -121,14 +129,14 @@ pub(crate) fn parse_lines(body: &[u8]) -> Result<Vec<String>> {
                     detail,
                 });
             }
-        } else if !key.is_empty() {
+        } else if !key.trim().is_empty() {
             keys.push(key.to_owned());
         }
     }
     if failures > 0 {
         let refusal = Refusal::because(
             Code::ImportFailed,
-            format!("{failures} lines cannot be keys; nothing was imported."),
+            format!("Lines that cannot be keys: {failures}. Nothing was imported."),
         );
         return Err(refusal
             .with("added", 0)
@@ -158,8 +166,13 @@ impl App {
         options: ImportOptions,
         keys: Vec<String>,
     ) -> Result<ImportReport> {
-        let _turn = self.imports.lock().await;
+        let turn = tokio::time::timeout(TURN_WITHIN, self.imports.lock()).await;
+        let _turn = turn.map_err(|_| Error::from(Code::ImportInProgress))?;
         self.sweep_dead_import().await?;
+        let cx = Context {
+            now: self.clock.now(),
+            ..cx
+        };
         let target = {
             let (cx, options) = (cx.clone(), options.clone());
             self.db.write(move |tx| begin(tx, &cx, &options)).await?
@@ -168,9 +181,11 @@ impl App {
             Ok(report) => self.publish(cx, options, target.clone(), report).await,
             Err(error) => Err(error),
         };
-        if finished.is_err() {
-            // What this cannot take away is swept by the next import or at the next start.
-            self.sweep(target.lot).await?;
+        if finished.is_err()
+            && let Err(error) = self.sweep(target.lot).await
+        {
+            // The next import, or the next start, takes it away.
+            tracing::warn!(%error, "an unfinished import was not taken away");
         }
         self.nudge_jobs();
         finished
@@ -199,6 +214,7 @@ impl App {
     ) -> Result<ImportReport> {
         let mut report = ImportReport::default();
         for texts in keys.chunks(CHUNK) {
+            self.go_on_unless_stopping()?;
             let count = texts.len();
             let ids = self
                 .db
@@ -297,21 +313,32 @@ impl App {
         self.sweep(lot.id).await
     }
 
-    /// Deletes an unpublished lot and its keys, in small steps.
+    /// Gives up a lot that is not published and deletes its keys, in small steps.
     async fn sweep(&self, lot: LotId) -> Result<()> {
-        let slice = i64::try_from(CHUNK).unwrap_or(i64::MAX);
-        while self
+        let now = self.clock.now();
+        if !self
             .db
-            .write(move |tx| Ok(Lot::sweep(tx, lot, slice)?))
+            .write(move |tx| Ok(Lot::abandon(tx, lot, now)?))
             .await?
-            > 0
-        {}
-        Ok(())
+        {
+            return Ok(());
+        }
+        loop {
+            self.go_on_unless_stopping()?;
+            if self
+                .db
+                .write(move |tx| Ok(Lot::sweep(tx, lot, SLICE)?))
+                .await?
+                == 0
+            {
+                return Ok(());
+            }
+        }
     }
 }
 
 fn begin(tx: &mut DbConnection, cx: &Context, options: &ImportOptions) -> Result<Target> {
-    check(options)?;
+    check(options, cx.now)?;
     let sequence = match sequences::find(tx, &options.sequence) {
         Ok(sequence) => sequence.id,
         Err(Error::Refused(_)) if options.create_missing == CreateMissing::Yes => {
@@ -361,8 +388,12 @@ fn begin(tx: &mut DbConnection, cx: &Context, options: &ImportOptions) -> Result
     })
 }
 
-fn check(options: &ImportOptions) -> Result<()> {
+fn check(options: &ImportOptions, now: Timestamp) -> Result<()> {
     let mut errors = Vec::new();
+    if options.expires_at.is_some_and(|at| at <= now) {
+        let detail = "lies in the past: nobody could use the keys";
+        errors.push(FieldError::new("expires_at", "in_the_past", detail));
+    }
     for (field, value, most) in [
         ("valid_for_days", options.valid_for_days, 36_500),
         ("max_activations", options.max_activations, i64::MAX),
@@ -392,7 +423,12 @@ fn stage(
     rows: &[NewKey],
     now: Timestamp,
 ) -> Result<u64> {
-    let stored = crate::db::models::key::Key::insert_new(tx, rows)?;
+    // A deleted sequence's keys go in small steps: their texts are free all the same.
+    if Job::is_pending(tx, jobs::DELETE_KEYS)? {
+        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
+        Key::delete_doomed(tx, &hashes)?;
+    }
+    let stored = Key::insert_new(tx, rows)?;
     if status == StockStatus::Active {
         let stock: Vec<_> = stored
             .iter()
@@ -429,6 +465,7 @@ fn publish(
             "the import stood still for too long and was given up",
         ));
     }
+    orders::serve_oldest_orders(tx, cx, target.sequence)?;
     stock::wake_waiting_orders(tx, target.sequence, cx.now)?;
     let detail = json!({
         "sequence": options.sequence,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use diesel::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -14,6 +15,7 @@ use crate::db::DbConnection;
 use crate::db::models::key::{Assignment, Key, KeyStatus};
 use crate::db::models::order::{IssueState, Order, OrderLine, OrderLineId};
 use crate::db::models::product::{LimitBasis, Product, ProductId};
+use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::{Held, Prefer, StockRow};
 use crate::db::types::JsonObject;
 use crate::error::{Error, Result};
@@ -79,16 +81,19 @@ pub(crate) fn issue_order(
         settle(order, IssueState::None);
         return Ok(());
     }
-    let claimed = match claim(tx, &needs, (Prefer::Oldest, Held::Skip), cx.now)? {
-        // Rows that others hold may come back, and a product that took the oldest key may have left
-        // another product's line without: only then is it a shortage.
-        Claim::Short(_) => claim(tx, &needs, (Prefer::Own, Held::Wait), cx.now)?,
+    let claimed = match claim_at_once(tx, &needs, cx.now)? {
+        Claim::Short(_) => claim_patiently(tx, &needs, cx.now)?,
         enough => enough,
     };
     match claimed {
         Claim::Enough(keys) => assign(tx, cx, order, &needs, keys),
         Claim::Short(shortages) => note_shortage(tx, cx, order, &needs, &shortages),
     }
+}
+
+/// Whether the lines need keys at all.
+pub(crate) fn is_owed_keys(lines: &[LineWithProduct]) -> bool {
+    !needs(lines).is_empty()
 }
 
 fn needs(lines: &[LineWithProduct]) -> Vec<Need<'_>> {
@@ -116,8 +121,57 @@ enum Claim {
     Short(Vec<Shortage>),
 }
 
-/// Finds and locks keys for all lines; takes nothing out of stock yet, but for keys that have expired
-/// there.
+/// Takes the oldest keys that nobody else holds. When they are too few, it holds none of them itself.
+fn claim_at_once(tx: &mut DbConnection, needs: &[Need<'_>], now: Timestamp) -> Result<Claim> {
+    let how = (Prefer::Oldest, Held::Skip);
+    if let DbConnection::Sqlite(_) = tx {
+        return claim(tx, needs, how, now);
+    }
+    // Rolling back to here lets go of the rows: two orders that each hold half of what both need would
+    // wait for each other.
+    let tried = tx.transaction(|tx| match claim(tx, needs, how, now) {
+        Ok(Claim::Short(shortages)) => Err(Tried::Short(shortages)),
+        Ok(enough) => Ok(enough),
+        Err(error) => Err(Tried::Failed(error)),
+    });
+    match tried {
+        Ok(enough) => Ok(enough),
+        Err(Tried::Short(shortages)) => Ok(Claim::Short(shortages)),
+        Err(Tried::Failed(error)) => Err(error),
+    }
+}
+
+/// Waits for the keys that others hold, who may let them go, and takes for each product its own keys
+/// first: an order of two products must not fail because the first took what only the second could
+/// not do without. Only then is it a shortage. One order at a time, so that none waits for another
+/// that waits for it.
+fn claim_patiently(tx: &mut DbConnection, needs: &[Need<'_>], now: Timestamp) -> Result<Claim> {
+    for sequence in sequences(needs) {
+        Sequence::lock(tx, sequence)?;
+    }
+    claim(tx, needs, (Prefer::Own, Held::Wait), now)
+}
+
+enum Tried {
+    Short(Vec<Shortage>),
+    Failed(Error),
+}
+
+impl From<diesel::result::Error> for Tried {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The sequences that the keys come from, in the order in which everybody locks them.
+fn sequences(needs: &[Need<'_>]) -> BTreeSet<SequenceId> {
+    needs
+        .iter()
+        .filter_map(|need| need.product.sequence_id)
+        .collect()
+}
+
+/// Finds and locks keys for all lines; takes nothing out of stock yet.
 fn claim(
     tx: &mut DbConnection,
     needs: &[Need<'_>],
@@ -135,7 +189,10 @@ fn claim(
     let mut found = BTreeMap::new();
     let mut shortages = Vec::new();
     for (id, (product, needed)) in by_product {
-        let keys = fresh_keys(tx, product, needed, &taken, how, now)?;
+        let keys = match product.sequence_id {
+            Some(sequence) => StockRow::first(tx, (sequence, id), needed, &taken, how, now)?,
+            None => Vec::new(),
+        };
         if keys.len() < needed {
             shortages.push(Shortage {
                 sku: product.sku.clone(),
@@ -151,40 +208,6 @@ fn claim(
     } else {
         Claim::Short(shortages)
     })
-}
-
-/// The oldest keys that have not expired; takes out of stock those that have.
-fn fresh_keys(
-    tx: &mut DbConnection,
-    product: &Product,
-    needed: usize,
-    taken: &[StockRow],
-    how: (Prefer, Held),
-    now: Timestamp,
-) -> Result<Vec<(StockRow, Key)>> {
-    let Some(sequence) = product.sequence_id else {
-        return Ok(Vec::new());
-    };
-    loop {
-        let rows = StockRow::oldest(tx, sequence, product.id, needed, taken, how)?;
-        let mut keys = Vec::with_capacity(rows.len());
-        let mut expired = Vec::new();
-        for row in rows {
-            let key =
-                Key::find(tx, crate::db::models::key::KeyId(row.key_id))?.ok_or_else(|| {
-                    Error::internal(format!("key {} is in stock and does not exist", row.key_id))
-                })?;
-            if key.expires_at.is_some_and(|at| at <= now) {
-                expired.push(row);
-            } else {
-                keys.push((row, key));
-            }
-        }
-        if expired.is_empty() {
-            return Ok(keys);
-        }
-        StockRow::take(tx, &expired)?;
-    }
 }
 
 fn assign(
@@ -257,11 +280,7 @@ fn note_shortage(
     if order.issue_state != IssueState::WaitingStock {
         order.issue_state = IssueState::WaitingStock;
         // Stock that came in since it was looked at woke nobody on behalf of this order.
-        let sequences: BTreeSet<_> = needs
-            .iter()
-            .filter_map(|need| need.product.sequence_id)
-            .collect();
-        for sequence in sequences {
+        for sequence in sequences(needs) {
             stock::wake_waiting_orders(tx, sequence, cx.now)?;
         }
     }

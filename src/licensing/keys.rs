@@ -192,12 +192,7 @@ pub(crate) fn list_keys(
         filter.sequence = Some(super::sequences::find(conn, name)?.id);
     }
     if let Some(reference) = &query.order {
-        filter.orders = Some(
-            Order::find_by_ref(conn, None, reference)?
-                .into_iter()
-                .map(|order| order.id)
-                .collect(),
-        );
+        filter.orders = Some(Order::ids_of_ref(conn, reference)?);
     }
     if let Some(number) = &query.number {
         match number::parse(number) {
@@ -206,10 +201,7 @@ pub(crate) fn list_keys(
         }
     }
     if let Some(customer) = &query.customer {
-        match Customer::matching(conn, customer)?.as_slice() {
-            [] => return Ok(nothing),
-            [one, ..] => filter.customer = Some(*one),
-        }
+        filter.customers = Some(Customer::matching(conn, customer)?);
     }
     let Paged { items, next } = Key::list(conn, &filter, now, page)?;
     let items = items

@@ -12,6 +12,8 @@ use crate::db::models::product::{Product, ProductId, ProductStatus};
 use crate::db::types::JsonObject;
 use crate::error::{FieldError, Refusal, Result};
 
+/// The most lines of an order: they are stored in one transaction, which must stay short.
+const MAX_LINES: usize = 1000;
 /// The largest quantity of a line.
 const MAX_QUANTITY: i64 = 1_000_000;
 
@@ -36,6 +38,15 @@ pub(crate) fn check_lines(
     reported: &[LineReport],
     existing: &[OrderLine],
 ) -> Result<Vec<CheckedLine>> {
+    if reported.len() > MAX_LINES {
+        let detail = format!(
+            "an order has at most {MAX_LINES} lines; this one has {}",
+            reported.len()
+        );
+        return Err(
+            Refusal::invalid(vec![FieldError::new("lines", "too_many_lines", detail)]).into(),
+        );
+    }
     let skus: Vec<String> = reported
         .iter()
         .filter(|line| line.managed)

@@ -47,6 +47,23 @@ pub(crate) fn move_order(
     move_on_after_payment(tx, order, &lines)
 }
 
+/// Makes a paid order that never got keys want them, when its lines need some.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn want_keys_if_owed(
+    tx: &mut DbConnection,
+    cx: &Context,
+    order: &mut Order,
+) -> Result<()> {
+    let lines = lines_with_products(tx, order.id)?;
+    if order.issue_state == IssueState::None && issue::is_owed_keys(&lines) {
+        order.issue_state = IssueState::Wanted;
+        order.issue_wanted_at = Some(cx.now);
+    }
+    Ok(())
+}
+
 /// Refund and cancel disable the order's keys; paid again, exactly those are enabled again.
 fn follow_money(
     tx: &mut DbConnection,

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::issue::{Shortage, keys_needed};
-use super::number;
 use super::orders::LineReport;
+use super::{number, order_lines};
 use crate::clock::Timestamp;
+use crate::config::UnknownSku;
 use crate::db::models::account::AccountId;
 use crate::db::models::customer::{Customer, CustomerId};
 use crate::db::models::key::Key;
@@ -17,7 +18,7 @@ use crate::db::models::product::Product;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
-use crate::error::{Error, FieldError, Refusal, Result};
+use crate::error::{Error, Result};
 use crate::signing::vault::Vault;
 
 /// An order.
@@ -190,35 +191,24 @@ pub(crate) fn list_orders(
 /// Whether these lines could be served from stock now. Nothing is held.
 ///
 /// # Errors
-/// Which skus are unknown.
-pub(crate) fn check_lines(
+/// What a report of these lines would be refused for.
+pub(crate) fn check_stock(
     conn: &mut DbConnection,
+    unknown_sku: UnknownSku,
     lines: &[LineReport],
     now: Timestamp,
 ) -> Result<CheckView> {
+    order_lines::check_lines(conn, unknown_sku, lines, &[])?;
     let mut needed: Vec<(Product, i64)> = Vec::new();
-    let mut errors = Vec::new();
-    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.managed) {
-        match Product::find_by_sku(conn, &line.sku)? {
-            Some(product) => {
-                let keys = keys_needed(&product, line.quantity);
-                match needed.iter_mut().find(|(known, _)| known.id == product.id) {
-                    Some((_, sum)) => *sum += keys,
-                    None => needed.push((product, keys)),
-                }
-            }
-            None => {
-                let detail = format!("there is no product `{}`", line.sku);
-                errors.push(FieldError::new(
-                    format!("lines[{index}].sku"),
-                    "unknown_product",
-                    detail,
-                ));
-            }
+    for line in lines.iter().filter(|line| line.managed) {
+        let Some(product) = Product::find_by_sku(conn, &line.sku)? else {
+            continue;
+        };
+        let keys = keys_needed(&product, line.quantity);
+        match needed.iter_mut().find(|(known, _)| known.id == product.id) {
+            Some((_, sum)) => *sum += keys,
+            None => needed.push((product, keys)),
         }
-    }
-    if !errors.is_empty() {
-        return Err(Refusal::invalid(errors).into());
     }
     let mut shared = HashMap::new();
     let mut shortages = Vec::new();

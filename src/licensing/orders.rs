@@ -10,18 +10,27 @@ use super::accounts::account_not_found;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::move_order;
+use super::order_progress::{move_order, want_keys_if_owed};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
-use crate::db::models::account::{Account, AccountId};
-use crate::db::models::customer::Customer;
+use crate::db::models::account::{Account, AccountId, Role};
+use crate::db::models::customer::{Customer, CustomerId};
 use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus};
 use crate::db::models::sequence::SequenceId;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
+
+/// How far a shop's clock may be ahead of ours.
+const MAX_DAYS_AHEAD: i64 = 1;
+/// Waiting orders that are served in the transaction that brings new stock, so that it stays short.
+const SERVED_AT_ONCE: i64 = 25;
+/// Waiting orders read at once.
+const PAGE: i64 = 100;
+/// Before every order.
+const FROM_THE_OLDEST: (Timestamp, OrderId) = (Timestamp::EARLIEST, OrderId(0));
 
 /// An order as its shop reports it, whole.
 #[derive(Clone, Debug)]
@@ -83,6 +92,18 @@ pub(crate) fn report_order(
     unknown_sku: UnknownSku,
     report: &OrderReport,
 ) -> Result<(OrderId, bool)> {
+    if report
+        .occurred_at
+        .is_some_and(|at| at > cx.now.plus_days(MAX_DAYS_AHEAD))
+    {
+        let detail = "lies more than a day ahead; later reports would count as older";
+        return Err(Refusal::invalid(vec![FieldError::new(
+            "occurred_at",
+            "in_the_future",
+            detail,
+        )])
+        .into());
+    }
     let status = find_status(tx, &report.status)?;
     let pending = OrderStatus::default_of(tx, OrderState::Pending)?;
     let (mut order, created) =
@@ -94,23 +115,19 @@ pub(crate) fn report_order(
     }
     let before = order.clone();
     if let Some(customer) = &report.customer {
-        order.customer_id = save_customer(tx, report.account, customer, cx.now)?;
+        order.customer_id = Some(save_customer(tx, report.account, customer, cx.now)?);
     }
     order.payment_method.clone_from(&report.payment_method);
     order.extra = report.extra.clone();
     order.occurred_at = report.occurred_at.or(order.occurred_at);
     let lines_changed = save_lines(tx, &order, existing, lines, cx.now)?;
     move_order(tx, cx, &mut order, Some(&status))?;
-    finish(
-        tx,
-        cx,
-        order,
-        &before,
-        Changed {
-            created,
-            lines: lines_changed,
-        },
-    )?;
+    let how = match (created, lines_changed) {
+        (true, _) => Saved::New,
+        (false, true) => Saved::WithLines,
+        (false, false) => Saved::Alone,
+    };
+    finish(tx, cx, order, &before, how)?;
     Ok((before.id, created))
 }
 
@@ -137,21 +154,20 @@ pub(crate) fn patch_order(
     if let Some(extra) = &patch.extra {
         order.extra = extra.clone();
     }
+    if status
+        .as_ref()
+        .is_some_and(|status| status.id != order.reported_status)
+    {
+        // It happens now: a report of something earlier comes too late.
+        order.occurred_at = order.occurred_at.max(Some(cx.now));
+    }
     move_order(tx, cx, &mut order, status.as_ref())?;
-    finish(
-        tx,
-        cx,
-        order,
-        &before,
-        Changed {
-            created: false,
-            lines: false,
-        },
-    )?;
+    finish(tx, cx, order, &before, Saved::Alone)?;
     Ok(before.id)
 }
 
-/// Goes on with what the order is owed, because somebody asks to.
+/// Goes on with what the order is owed, because somebody asks to; also when its lines came to need
+/// keys only after it was paid.
 ///
 /// # Errors
 /// `order_not_found`, `order_not_payable`. A shortage is no error here: it stands on the order.
@@ -169,40 +185,40 @@ pub(crate) fn issue_again(
         return Err(Refusal::because(Code::OrderNotPayable, detail).into());
     }
     let before = order.clone();
+    want_keys_if_owed(tx, cx, &mut order)?;
     move_order(tx, cx, &mut order, None)?;
-    finish(
-        tx,
-        cx,
-        order,
-        &before,
-        Changed {
-            created: false,
-            lines: false,
-        },
-    )?;
+    finish(tx, cx, order, &before, Saved::Alone)?;
     Ok(before.id)
 }
 
-/// Goes on with what the order is owed, because there is new stock.
+/// Goes on with what the order is owed, because there is new stock. An order that somebody else holds
+/// is left to them.
 ///
 /// # Errors
 /// The database's.
 pub(crate) fn serve_waiting_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
-    let Some(mut order) = Order::lock(tx, id)? else {
+    let Some(mut order) = Order::lock_if_free(tx, id)? else {
         return Ok(());
     };
     let before = order.clone();
     move_order(tx, cx, &mut order, None)?;
-    finish(
-        tx,
-        cx,
-        order,
-        &before,
-        Changed {
-            created: false,
-            lines: false,
-        },
-    )
+    finish(tx, cx, order, &before, Saved::Alone)
+}
+
+/// Serves the oldest of the orders that wait for keys of this sequence, in the transaction that brings
+/// new ones, so that nobody who comes later gets them first. The rest is a job's.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn serve_oldest_orders(
+    tx: &mut DbConnection,
+    cx: &Context,
+    sequence: SequenceId,
+) -> Result<()> {
+    for (_, id) in Order::waiting_for(tx, sequence, FROM_THE_OLDEST, SERVED_AT_ONCE)? {
+        serve_waiting_order(tx, cx, id)?;
+    }
+    Ok(())
 }
 
 /// The order of this name.
@@ -225,11 +241,10 @@ pub(crate) fn find(conn: &mut DbConnection, name: &OrderName) -> Result<Order> {
 /// The account of the shop of this name.
 ///
 /// # Errors
-/// `account_not_found`.
+/// `account_not_found`, also for an account that sells nothing.
 pub(crate) fn shop(conn: &mut DbConnection, name: &str) -> Result<AccountId> {
-    Ok(Account::find_by_name(conn, name)?
-        .ok_or_else(|| account_not_found(name))?
-        .id)
+    let account = Account::find_by_name(conn, name)?.filter(|account| account.role != Role::Viewer);
+    Ok(account.ok_or_else(|| account_not_found(name))?.id)
 }
 
 fn lock(tx: &mut DbConnection, name: &OrderName) -> Result<Order> {
@@ -250,10 +265,11 @@ fn save_customer(
     account: AccountId,
     report: &CustomerReport,
     now: Timestamp,
-) -> Result<Option<crate::db::models::customer::CustomerId>> {
+) -> Result<CustomerId> {
     let (reference, email) = (report.reference.as_deref(), report.email.as_deref());
     if reference.is_none() && email.is_none() {
-        return Ok(None);
+        let detail = "name the buyer by `email` or by `ref`";
+        return Err(Refusal::invalid(vec![FieldError::new("customer", "required", detail)]).into());
     }
     Customer::insert(tx, account, reference, email, now)?;
     let stored = Customer::find_in_shop(tx, account, reference, email)?
@@ -267,12 +283,14 @@ fn save_customer(
     if updated != stored {
         updated.save(tx, now)?;
     }
-    Ok(Some(stored.id))
+    Ok(stored.id)
 }
 
-struct Changed {
-    created: bool,
-    lines: bool,
+/// What an order is saved with.
+enum Saved {
+    New,
+    WithLines,
+    Alone,
 }
 
 /// Saves the order and writes its event, if anything is new.
@@ -281,19 +299,16 @@ fn finish(
     cx: &Context,
     mut order: Order,
     before: &Order,
-    changed: Changed,
+    how: Saved,
 ) -> Result<()> {
-    if order == *before && !changed.lines && !changed.created {
-        return Ok(());
-    }
+    let action = match how {
+        Saved::Alone if order == *before => return Ok(()),
+        Saved::New => "order.created",
+        Saved::WithLines | Saved::Alone => "order.updated",
+    };
     order.revision += 1;
     order.updated_at = cx.now;
     order.save(tx)?;
-    let action = if changed.created {
-        "order.created"
-    } else {
-        "order.updated"
-    };
     let standing =
         |order: &Order| json!({ "status": order.status, "issue_state": order.issue_state });
     let detail = json!({ "before": standing(before), "after": standing(&order) });
@@ -302,32 +317,38 @@ fn finish(
 
 impl App {
     /// Serves the orders that wait for keys of this sequence, oldest first, each in a transaction of
-    /// its own.
+    /// its own, until there is nothing left to give.
     ///
     /// # Errors
-    /// The database's; orders served by then stay served.
+    /// The database's; orders served by then stay served. [`Error::Unavailable`] when the server stops.
     pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
-        const PAGE: i64 = 100;
-        let mut after = (Timestamp::from_micros(i64::MIN), OrderId(0));
+        let mut after = FROM_THE_OLDEST;
         loop {
             let waiting = self
                 .db
-                .read(move |conn| {
-                    if !StockRow::exists(conn, sequence)? {
-                        return Ok(Vec::new());
-                    }
-                    Ok(Order::waiting_for(conn, sequence, after, PAGE)?)
-                })
+                .read(move |conn| Ok(Order::waiting_for(conn, sequence, after, PAGE)?))
                 .await?;
             let Some(last) = waiting.last() else {
                 return Ok(());
             };
             after = *last;
             for (_, id) in waiting {
+                self.go_on_unless_stopping()?;
                 let cx = Context::system(self.clock.now());
-                self.db
-                    .write(move |tx| serve_waiting_order(tx, &cx, id))
+                let any_left = self
+                    .db
+                    .write(move |tx| {
+                        // What comes in later is another job's, which begins with the oldest again.
+                        let any_left = StockRow::exists(tx, sequence)?;
+                        if any_left {
+                            serve_waiting_order(tx, &cx, id)?;
+                        }
+                        Ok(any_left)
+                    })
                     .await?;
+                if !any_left {
+                    return Ok(());
+                }
             }
         }
     }

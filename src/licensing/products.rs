@@ -8,13 +8,16 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
-use super::stock;
+use super::{sequences, stock};
 use crate::clock::Timestamp;
 use crate::db::models::product::{LimitBasis, NewProduct, Product, ProductId, ProductStatus};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, FieldError, Refusal, Result};
+
+/// The largest `entitlements`, as JSON, in bytes: they are in every token, whose length is bounded.
+const MAX_ENTITLEMENTS: usize = 8192;
 
 /// The members of a product that staff decide. Making one starts from the defaults, an edit from what
 /// is stored.
@@ -165,6 +168,13 @@ impl ProductFields {
             self.releases_per_month.unwrap_or(0),
             0..=1_000_000,
         );
+        let entitlements = Value::Object(self.entitlements.0.clone()).to_string().len();
+        if entitlements > MAX_ENTITLEMENTS {
+            let detail = format!(
+                "are {entitlements} bytes of JSON; tokens have room for {MAX_ENTITLEMENTS}"
+            );
+            errors.push(FieldError::new("entitlements", "too_large", detail));
+        }
         let is_prefix = |text: &str| {
             (1..=16).contains(&text.len())
                 && text
@@ -178,7 +188,7 @@ impl ProductFields {
         let sequence = match &self.sequence {
             None => None,
             Some(name) => {
-                let found = Sequence::find_by_name(conn, name)?;
+                let found = sequences::lock_by_name(conn, name)?;
                 if found.is_none() {
                     let detail = format!("there is no sequence `{name}`");
                     errors.push(FieldError::new("sequence", "unknown_sequence", detail));
@@ -194,7 +204,7 @@ impl ProductFields {
     }
 }
 
-/// Makes a product.
+/// Makes a product and returns its sku.
 ///
 /// # Errors
 /// `already_exists`, or which members are wrong.
@@ -202,7 +212,7 @@ pub(crate) fn create_product(
     tx: &mut DbConnection,
     cx: &Context,
     fields: &ProductFields,
-) -> Result<ProductView> {
+) -> Result<String> {
     let sequence_id = fields.checked_sequence(tx)?;
     let fields = fields.clone();
     let new = NewProduct {
@@ -235,10 +245,10 @@ pub(crate) fn create_product(
         Subject::Product(product.id),
         json!({ "sku": product.sku }),
     )?;
-    view(tx, product, cx.now)
+    Ok(product.sku)
 }
 
-/// Edits a product: `change` gets the members as they are.
+/// Edits a product: `change` gets the members as they are. Returns the sku that it has afterwards.
 ///
 /// # Errors
 /// `product_not_found`, `already_exists`, or which members are wrong.
@@ -247,7 +257,7 @@ pub(crate) fn update_product(
     cx: &Context,
     sku: &str,
     change: &dyn Fn(&mut ProductFields),
-) -> Result<ProductView> {
+) -> Result<String> {
     let before = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
     let sequence = sequence_name(tx, before.sequence_id)?;
     let mut fields = ProductFields::of(&before, sequence);
@@ -280,7 +290,7 @@ pub(crate) fn update_product(
         updated_at: before.updated_at,
     };
     if after == before {
-        return view(tx, before, cx.now);
+        return Ok(before.sku);
     }
     let after = Product {
         updated_at: cx.now,
@@ -300,7 +310,7 @@ pub(crate) fn update_product(
         Subject::Product(after.id),
         detail,
     )?;
-    view(tx, after, cx.now)
+    Ok(after.sku)
 }
 
 /// Deletes a product that no key and no order refers to.

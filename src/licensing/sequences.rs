@@ -70,7 +70,7 @@ pub(crate) fn create_sequence(
     tx: &mut DbConnection,
     cx: &Context,
     new: &NewSequence,
-) -> Result<SequenceView> {
+) -> Result<Sequence> {
     check_threshold(new.low_stock_threshold)?;
     let name = new.name.as_str();
     let sequence = Sequence::insert(tx, name, new.low_stock_threshold, &new.extra.0, cx.now)?
@@ -82,7 +82,7 @@ pub(crate) fn create_sequence(
         Subject::Sequence(sequence.id),
         json!({ "name": name }),
     )?;
-    view(tx, sequence)
+    Ok(sequence)
 }
 
 /// Renames or edits a sequence [UC-29].
@@ -94,7 +94,7 @@ pub(crate) fn update_sequence(
     cx: &Context,
     name: &str,
     patch: &SequencePatch,
-) -> Result<SequenceView> {
+) -> Result<Sequence> {
     let mut sequence = lock(tx, name)?;
     if let Some(new_name) = &patch.name
         && new_name.as_str() != name
@@ -121,7 +121,7 @@ pub(crate) fn update_sequence(
         Subject::Sequence(sequence.id),
         detail,
     )?;
-    view(tx, sequence)
+    Ok(sequence)
 }
 
 /// Deletes a sequence: its assigned keys stay and keep its name, the others go [UC-30, 31]. Products
@@ -131,11 +131,7 @@ pub(crate) fn update_sequence(
 /// `sequence_not_found`.
 pub(crate) fn delete_sequence(tx: &mut DbConnection, cx: &Context, name: &str) -> Result<()> {
     let mut sequence = lock(tx, name)?;
-    for mut product in Product::of_sequence(tx, sequence.id)? {
-        product.sequence_id = None;
-        product.updated_at = cx.now;
-        product.save(tx)?;
-    }
+    Product::detach_from(tx, sequence.id, cx.now)?;
     sequence.deleted_at = Some(cx.now);
     sequence.updated_at = cx.now;
     sequence.save(tx)?;
@@ -195,25 +191,32 @@ pub(crate) fn list_sequences(
 /// # Errors
 /// `sequence_not_found`.
 pub(crate) fn find(conn: &mut DbConnection, name: &str) -> Result<Sequence> {
-    Sequence::find_by_name(conn, name)?.ok_or_else(|| {
-        Refusal::because(
-            Code::SequenceNotFound,
-            format!("There is no sequence `{name}`."),
-        )
-        .into()
-    })
+    Sequence::find_by_name(conn, name)?.ok_or_else(|| not_found(name).into())
 }
 
 /// As [`find`], held until the transaction ends.
 fn lock(tx: &mut DbConnection, name: &str) -> Result<Sequence> {
-    let sequence = find(tx, name)?;
-    let sequence = Sequence::lock(tx, sequence.id)?;
+    lock_by_name(tx, name)?.ok_or_else(|| not_found(name).into())
+}
+
+/// The live sequence of this name, held until the transaction ends so that nobody deletes it meanwhile.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn lock_by_name(tx: &mut DbConnection, name: &str) -> Result<Option<Sequence>> {
+    let Some(found) = Sequence::find_by_name(tx, name)? else {
+        return Ok(None);
+    };
+    let locked = Sequence::lock(tx, found.id)?;
     // Somebody may have renamed or deleted it a moment ago.
-    if sequence.deleted_at.is_some() || sequence.name != name {
-        find(tx, name)
-    } else {
-        Ok(sequence)
-    }
+    Ok(Some(locked).filter(|sequence| sequence.deleted_at.is_none() && sequence.name == name))
+}
+
+fn not_found(name: &str) -> Refusal {
+    Refusal::because(
+        Code::SequenceNotFound,
+        format!("There is no sequence `{name}`."),
+    )
 }
 
 fn view(conn: &mut DbConnection, sequence: Sequence) -> Result<SequenceView> {

@@ -6,30 +6,30 @@ use super::context::Context;
 use super::events::{self, Subject};
 use crate::db::DbConnection;
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
-use crate::error::{Error, Result};
-use crate::signing::key_file::{KeyFileError, KeyFolder};
-use crate::signing::set_up;
+use crate::error::{Code, Refusal, Result};
+use crate::signing::set_up::{self, NewKey};
 
 /// Software that pins keys should have had this long to learn of the next one.
 const PUBLISHED_DAYS: i64 = 7;
 
 /// Moves the signing keys along: the one that signs retires and still verifies, the next one signs, a
-/// new next one is published. Returns what to beware of, if anything.
+/// `new` is published as the next one. Returns what to beware of, if anything.
 ///
 /// # Errors
-/// The database's, or a key file that cannot be written.
+/// `not_found` before the first start.
 pub(crate) fn rotate_keys(
     tx: &mut DbConnection,
     cx: &Context,
-    folder: &KeyFolder,
+    new: &NewKey,
 ) -> Result<Option<String>> {
     let next = SigningKeyRow::all(tx)?
         .into_iter()
         .find(|row| row.state == SigningKeyState::Next);
-    let rows = set_up::rotate(tx, folder, cx.now).map_err(|error| match error {
-        KeyFileError::Database(error) => Error::Database(error),
-        other => Error::internal(other.to_string()),
-    })?;
+    let rows = set_up::rotate(tx, new, cx.now)?;
+    if rows.is_empty() {
+        let detail = "There are no signing keys yet; start the server once, which makes them.";
+        return Err(Refusal::because(Code::NotFound, detail).into());
+    }
     let states: Vec<_> = rows
         .iter()
         .map(|row| json!({ "kid": row.kid, "state": row.state }))

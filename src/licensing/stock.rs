@@ -5,6 +5,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::products;
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::job::Job;
@@ -85,4 +86,26 @@ pub(crate) fn wake_waiting_orders(
         now,
     )?;
     Ok(())
+}
+
+impl App {
+    /// Takes keys that have expired out of stock, in small steps.
+    ///
+    /// # Errors
+    /// The database's; what was taken out by then is out.
+    pub async fn take_expired_keys_out_of_stock(&self) -> Result<()> {
+        const SLICE: i64 = 500;
+        loop {
+            self.go_on_unless_stopping()?;
+            let now = self.clock.now();
+            if self
+                .db
+                .write(move |tx| Ok(StockRow::take_expired(tx, now, SLICE)?))
+                .await?
+                == 0
+            {
+                return Ok(());
+            }
+        }
+    }
 }

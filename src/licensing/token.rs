@@ -1,6 +1,6 @@
 //! What an activation's token says, and what an activation looks like outside.
 
-use countersign_client::ActivationClaims;
+use countersign_client::{ActivationClaims, TokenError};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use super::verdict::{KeySummary, Standing};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::activation::Activation;
-use crate::error::{Code, Refusal};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::signing::activation_id;
 
 /// A token is valid a little before it was made, for clocks that go slow.
@@ -100,21 +100,36 @@ impl Credential {
 }
 
 impl App {
-    /// Reads a token that this installation signed, whatever its age but for `max_age`.
+    /// Reads a token that this installation signed, of an age that is accepted.
     ///
     /// # Errors
     /// `token_invalid`.
-    pub(crate) fn read_token(
+    pub(crate) async fn read_token(
         &self,
         token: &str,
         now: Timestamp,
         age: TokenAge,
-    ) -> Result<Credential, Refusal> {
+    ) -> Result<Credential> {
+        let mut verified = self.keyring.verify(token);
+        if matches!(verified, Err(TokenError::UnknownKey { .. })) && !self.db.is_embedded() {
+            // Another process may have rotated the keys a moment ago.
+            self.refresh_keyring().await?;
+            verified = self.keyring.verify(token);
+        }
+        let credential = self.credential(verified, now, age);
+        self.tally
+            .count_refusal(credential.map_err(Error::from), now)
+    }
+
+    fn credential(
+        &self,
+        verified: std::result::Result<ActivationClaims, TokenError>,
+        now: Timestamp,
+        age: TokenAge,
+    ) -> std::result::Result<Credential, Refusal> {
         let refuse = |why: String| Refusal::because(Code::TokenInvalid, why);
-        let claims = self
-            .keyring
-            .verify(token)
-            .map_err(|error| refuse(format!("The token is not accepted: {error}.")))?;
+        let claims =
+            verified.map_err(|error| refuse(format!("The token is not accepted: {error}.")))?;
         if claims.iss != self.config.tokens.issuer {
             return Err(refuse(format!(
                 "The token was issued by `{}`, not here.",

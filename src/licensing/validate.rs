@@ -34,7 +34,7 @@ pub struct Validation {
     pub key: Option<KeySummary>,
 }
 
-/// Judges a key. Never changes anything.
+/// Judges a key. Never changes anything. The refusal, if there is one, comes along for counting.
 ///
 /// # Errors
 /// The database's only: a refusal is the answer.
@@ -42,14 +42,19 @@ pub(crate) fn validate(
     conn: &mut DbConnection,
     input: &Validate,
     now: Timestamp,
-) -> Result<Validation> {
+) -> Result<(Validation, Option<Refusal>)> {
     let Some(standing) = Standing::of(Key::find_by_hash(conn, &input.text_hash)?) else {
-        return Ok(Validation {
-            valid: false,
-            code: Code::KeyNotFound.as_str(),
-            in_grace: false,
-            key: None,
-        });
+        let refusal = Refusal::new(Code::KeyNotFound);
+        let code = refusal.code.as_str();
+        return Ok((
+            Validation {
+                valid: false,
+                code,
+                in_grace: false,
+                key: None,
+            },
+            Some(refusal),
+        ));
     };
     let open = open_count(conn, standing.key.id)?;
     let refusal = match standing.verdict(input.product.as_deref(), Purpose::Continue, now) {
@@ -57,17 +62,20 @@ pub(crate) fn validate(
         Ok(()) => match &input.installation_id {
             Some(installation) => match Activation::find(conn, standing.key.id, installation)? {
                 Some(_) => None,
-                None => Some(Refusal::new(Code::InstallationNotActivated)),
+                None => Some(Refusal::new(Code::InstallationNotActivated).about(standing.key.id)),
             },
             None => standing.admit_one_more(open).err(),
         },
     };
-    Ok(Validation {
+    let validation = Validation {
         valid: refusal.is_none(),
-        code: refusal.map_or("ok", |refusal| refusal.code.as_str()),
+        code: refusal
+            .as_ref()
+            .map_or("ok", |refusal| refusal.code.as_str()),
         in_grace: standing.is_in_grace(now),
         key: Some(standing.summary(open)),
-    })
+    };
+    Ok((validation, refusal))
 }
 
 impl App {
@@ -77,6 +85,13 @@ impl App {
     /// As [`validate`].
     pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
         let now = cx.now;
-        self.db.read(move |conn| validate(conn, &input, now)).await
+        let (validation, refusal) = self
+            .db
+            .read(move |conn| validate(conn, &input, now))
+            .await?;
+        if let Some(refusal) = refusal {
+            self.tally.refused(refusal.key, refusal.code, now);
+        }
+        Ok(validation)
     }
 }

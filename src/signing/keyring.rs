@@ -29,6 +29,13 @@ struct Keys {
     trusted: PublicKeys,
 }
 
+/// Whether the process may still refuse to start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Starting,
+    Running,
+}
+
 struct TokenSigner {
     key: SigningKey,
     /// The encoded header with its dot, the same for every token of this key.
@@ -41,7 +48,7 @@ impl Keyring {
     /// # Errors
     /// [`KeyFileError`] naming the file.
     pub(crate) fn load(folder: KeyFolder, rows: Vec<SigningKeyRow>) -> Result<Self, KeyFileError> {
-        let keys = Keys::load(&folder, rows)?;
+        let keys = Keys::load(&folder, rows, Presence::Starting)?;
         Ok(Self {
             folder,
             keys: RwLock::new(Arc::new(keys)),
@@ -56,7 +63,7 @@ impl Keyring {
         if self.keys().rows == rows {
             return Ok(());
         }
-        let keys = Arc::new(Keys::load(&self.folder, rows)?);
+        let keys = Arc::new(Keys::load(&self.folder, rows, Presence::Running)?);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         tracing::info!("the signing keys have changed");
         Ok(())
@@ -101,16 +108,26 @@ impl Keyring {
 }
 
 impl Keys {
-    fn load(folder: &KeyFolder, rows: Vec<SigningKeyRow>) -> Result<Self, KeyFileError> {
+    fn load(
+        folder: &KeyFolder,
+        rows: Vec<SigningKeyRow>,
+        presence: Presence,
+    ) -> Result<Self, KeyFileError> {
         let mut signer = None;
         let mut trusted = PublicKeys::new();
         for row in &rows {
             match row.state {
                 SigningKeyState::Revoked => continue,
-                SigningKeyState::Retired => {}
-                SigningKeyState::Next => {
-                    read_private(folder, row)?;
-                }
+                // Neither signs. A file that is there must be in order all the same.
+                SigningKeyState::Retired | SigningKeyState::Next => match read_private(folder, row)
+                {
+                    Ok(_) => {}
+                    Err(KeyFileError::Missing(_)) if row.state == SigningKeyState::Retired => {}
+                    Err(KeyFileError::Missing(file)) if presence == Presence::Running => {
+                        tracing::warn!(file = %file.display(), "the next signing key is not here yet");
+                    }
+                    Err(error) => return Err(error),
+                },
                 SigningKeyState::Signing => {
                     signer = Some(TokenSigner {
                         key: read_private(folder, row)?,

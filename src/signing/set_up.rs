@@ -12,7 +12,8 @@ use super::vault::{self, Vault};
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::instance::{
-    SigningKeyRow, SigningKeyState, claim_first_start, insert_vault_fingerprint, vault_fingerprints,
+    SigningKeyRow, SigningKeyState, claim_first_start, insert_vault_fingerprint, lock_instance,
+    vault_fingerprints,
 };
 
 /// Loads the vault and the keyring; at the first start on this database makes them.
@@ -41,41 +42,83 @@ pub(crate) fn open_keys(
     Ok((vault, Keyring::load(folder.clone(), rows)?))
 }
 
-/// Moves the signing keys along: the one that signs retires, the next one signs, a new next is made.
-/// Returns every key as it stands afterwards.
+/// A signing key whose file is written and which the database does not know yet.
+#[derive(Clone, Debug)]
+pub(crate) struct NewKey {
+    kid: String,
+    public: [u8; 32],
+}
+
+impl NewKey {
+    /// Makes a key and its file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming the file.
+    pub(crate) fn create(folder: &KeyFolder) -> Result<Self, KeyFileError> {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        rand::fill(&mut seed[..]);
+        let key = SigningKey::from_bytes(&seed);
+        let public = key.verifying_key().to_bytes();
+        let kid = countersign_client::kid(&public);
+        let name = file_name(&kid);
+        let pem = key
+            .to_pkcs8_pem(LineEnding::LF)
+            .map_err(|error| KeyFileError::Damaged(folder.file(&name), error.to_string()))?;
+        folder.create(&name, &pem)?;
+        Ok(Self { kid, public })
+    }
+
+    /// Takes the file away again, when the database did not take the key.
+    pub(crate) fn discard(&self, folder: &KeyFolder) {
+        // What stays is a key that nothing refers to.
+        let _ = std::fs::remove_file(folder.file(&file_name(&self.kid)));
+    }
+
+    fn insert(
+        self,
+        conn: &mut DbConnection,
+        state: SigningKeyState,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        new_row(self.kid, self.public, state, now).insert(conn)
+    }
+}
+
+/// Moves the signing keys along: the one that signs retires, the next one signs, `new` is the next.
+/// Returns every key as it stands afterwards, none when the first start has not been yet.
 ///
 /// # Errors
-/// [`KeyFileError`]; nothing has changed then, but for a file that nothing refers to.
+/// The database's.
 pub(crate) fn rotate(
     conn: &mut DbConnection,
-    folder: &KeyFolder,
+    new: &NewKey,
     now: Timestamp,
-) -> Result<Vec<SigningKeyRow>, KeyFileError> {
-    conn.transaction(|conn| {
-        claim_first_start(conn, "", now)?;
-        let rows = SigningKeyRow::all(conn)?;
-        // Retired first: only one key may sign at a time, also within this transaction.
-        for mut row in rows
-            .iter()
-            .filter(|row| row.state == SigningKeyState::Signing)
-            .cloned()
-        {
-            row.state = SigningKeyState::Retired;
-            row.retired_at = Some(now);
-            row.save(conn)?;
-        }
-        for mut row in rows
-            .iter()
-            .filter(|row| row.state == SigningKeyState::Next)
-            .cloned()
-        {
-            row.state = SigningKeyState::Signing;
-            row.signing_at = Some(now);
-            row.save(conn)?;
-        }
-        create_signing_key(conn, folder, SigningKeyState::Next, now)?;
-        Ok(SigningKeyRow::all(conn)?)
-    })
+) -> QueryResult<Vec<SigningKeyRow>> {
+    if !lock_instance(conn)? {
+        return Ok(Vec::new());
+    }
+    let rows = SigningKeyRow::all(conn)?;
+    // Retired first: only one key may sign at a time, also within this transaction.
+    for mut row in rows
+        .iter()
+        .filter(|row| row.state == SigningKeyState::Signing)
+        .cloned()
+    {
+        row.state = SigningKeyState::Retired;
+        row.retired_at = Some(now);
+        row.save(conn)?;
+    }
+    for mut row in rows
+        .iter()
+        .filter(|row| row.state == SigningKeyState::Next)
+        .cloned()
+    {
+        row.state = SigningKeyState::Signing;
+        row.signing_at = Some(now);
+        row.save(conn)?;
+    }
+    new.clone().insert(conn, SigningKeyState::Next, now)?;
+    SigningKeyRow::all(conn)
 }
 
 fn open_vault(
@@ -125,29 +168,10 @@ fn first_signing_keys(
         new_row(kid, public, state, now).insert(conn)?;
     }
     for state in states {
-        create_signing_key(conn, folder, state, now)?;
+        // The file first: a row without its file could not be started from.
+        NewKey::create(folder)?.insert(conn, state, now)?;
     }
     Ok(SigningKeyRow::all(conn)?)
-}
-
-fn create_signing_key(
-    conn: &mut DbConnection,
-    folder: &KeyFolder,
-    state: SigningKeyState,
-    now: Timestamp,
-) -> Result<(), KeyFileError> {
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    rand::fill(&mut seed[..]);
-    let key = SigningKey::from_bytes(&seed);
-    let public = key.verifying_key().to_bytes();
-    let kid = countersign_client::kid(&public);
-    let name = file_name(&kid);
-    let pem = key
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|error| KeyFileError::Damaged(folder.file(&name), error.to_string()))?;
-    // The file first: a row without its file could not be started from.
-    folder.create(&name, &pem)?;
-    Ok(new_row(kid, public, state, now).insert(conn)?)
 }
 
 fn new_row(kid: String, public: [u8; 32], state: SigningKeyState, now: Timestamp) -> SigningKeyRow {

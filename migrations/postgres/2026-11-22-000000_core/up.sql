@@ -167,7 +167,8 @@ CREATE TABLE lots (
     staged BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     heartbeat_at BIGINT NOT NULL,
-    published_at BIGINT
+    published_at BIGINT,
+    abandoned_at BIGINT
 );
 -- One import runs at a time: see licensing/import.rs.
 CREATE UNIQUE INDEX lots_one_unpublished ON lots (kind) WHERE published_at IS NULL;

@@ -103,11 +103,16 @@ pub(crate) fn claim_first_start(
             .on_conflict_do_nothing(),
     )
     .execute(conn)?;
-    if let DbConnection::Postgres(inner) = conn {
-        instance::table
-            .select(instance::id)
-            .for_update()
-            .first::<i64>(inner)?;
-    }
-    Ok(())
+    lock_instance(conn).map(drop)
+}
+
+/// Holds this installation's row until the transaction ends, where the database locks rows; `false`
+/// when there was no first start yet.
+pub(crate) fn lock_instance(conn: &mut DbConnection) -> QueryResult<bool> {
+    let row = instance::table.select(instance::id);
+    let found: Option<i64> = match conn {
+        DbConnection::Sqlite(inner) => row.first(inner).optional()?,
+        DbConnection::Postgres(inner) => row.for_update().first(inner).optional()?,
+    };
+    Ok(found.is_some())
 }

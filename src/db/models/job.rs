@@ -71,6 +71,12 @@ impl Job {
             .map(drop)
     }
 
+    /// Whether work of this kind waits or runs.
+    pub(crate) fn is_pending(conn: &mut DbConnection, kind: &str) -> QueryResult<bool> {
+        let pending = jobs::table.filter(jobs::kind.eq(kind).and(jobs::state.ne(JobState::Dead)));
+        diesel::select(diesel::dsl::exists(pending)).get_result(conn)
+    }
+
     /// Whether [`Job::claim`] would find something.
     pub(crate) fn any_due(conn: &mut DbConnection, now: Timestamp) -> QueryResult<bool> {
         diesel::select(diesel::dsl::exists(due(now))).get_result(conn)

@@ -11,7 +11,7 @@ use crate::db::models::order::{OrderId, OrderLineId};
 use crate::db::models::product::{Product, ProductId};
 use crate::db::models::sequence::SequenceId;
 use crate::db::page::{Cursor, PageRequest, Paged};
-use crate::db::schema::{keys, lots, products, stock};
+use crate::db::schema::{keys, lots, products, sequences, stock};
 use crate::db::types::{JsonObject, row_id, word_enum};
 
 row_id! {
@@ -123,7 +123,7 @@ pub(crate) struct KeyFilter {
     pub product: Option<ProductId>,
     pub sequence: Option<SequenceId>,
     pub orders: Option<Vec<OrderId>>,
-    pub customer: Option<CustomerId>,
+    pub customers: Option<Vec<CustomerId>>,
     pub revoked: Option<bool>,
     pub expired: Option<bool>,
 }
@@ -273,6 +273,32 @@ impl Key {
         Ok(ids.len())
     }
 
+    /// Deletes the keys with these texts that are on their way out with a deleted sequence, so that
+    /// the texts are free.
+    pub(crate) fn delete_doomed(conn: &mut DbConnection, text_hashes: &[&[u8]]) -> QueryResult<()> {
+        let deleted = sequences::table
+            .filter(sequences::deleted_at.is_not_null())
+            .select(sequences::id.nullable());
+        let doomed: Vec<i64> = keys::table
+            .filter(keys::text_hash.eq_any(text_hashes.iter().map(|hash| Some(*hash))))
+            .filter(
+                keys::assigned_at
+                    .is_null()
+                    .and(keys::sequence_id.eq_any(deleted)),
+            )
+            .select(keys::id)
+            .load(conn)?;
+        let in_stock = stock::table.filter(stock::key_id.eq_any(&doomed));
+        if !doomed.is_empty() {
+            each_backend!(conn, |inner| diesel::delete(in_stock).execute(inner))?;
+            let gone = keys::table
+                .filter(keys::id.eq_any(&doomed))
+                .filter(keys::assigned_at.is_null());
+            diesel::delete(gone).execute(conn)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn list(
         conn: &mut DbConnection,
         filter: &KeyFilter,
@@ -299,8 +325,9 @@ impl Key {
                 keys::order_id.eq_any(orders.iter().map(|id| Some(*id)).collect::<Vec<_>>()),
             );
         }
-        if let Some(customer) = filter.customer {
-            query = query.filter(keys::customer_id.eq(customer));
+        if let Some(customers) = &filter.customers {
+            let customers: Vec<_> = customers.iter().map(|id| Some(*id)).collect();
+            query = query.filter(keys::customer_id.eq_any(customers));
         }
         query = match filter.revoked {
             Some(true) => query.filter(keys::revoked_at.is_not_null()),

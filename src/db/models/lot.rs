@@ -67,44 +67,51 @@ impl Lot {
         }
     }
 
-    /// Notes that the import is alive and how many keys it has staged by now; `false` when the lot
-    /// was swept away meanwhile.
+    /// Notes that the import is alive and that it has staged `more` keys; `false` when it was given up
+    /// meanwhile.
     pub(crate) fn beat(
         conn: &mut DbConnection,
         id: LotId,
-        staged: i64,
+        more: i64,
         now: Timestamp,
     ) -> QueryResult<bool> {
-        let open = lots::table.find(id).filter(lots::published_at.is_null());
-        let updated = diesel::update(open)
+        let updated = diesel::update(lots::table.filter(is_open(id)))
             .set((
-                lots::staged.eq(lots::staged + staged),
+                lots::staged.eq(lots::staged + more),
                 lots::heartbeat_at.eq(now),
             ))
             .execute(conn)?;
         Ok(updated == 1)
     }
 
-    /// Makes every key of the lot visible at once; `false` when it was swept away meanwhile.
+    /// Makes every key of the lot visible at once; `false` when it was given up meanwhile.
     pub(crate) fn publish(conn: &mut DbConnection, id: LotId, now: Timestamp) -> QueryResult<bool> {
-        let open = lots::table.find(id).filter(lots::published_at.is_null());
-        Ok(diesel::update(open)
+        let updated = diesel::update(lots::table.filter(is_open(id)))
             .set(lots::published_at.eq(now))
-            .execute(conn)?
-            == 1)
+            .execute(conn)?;
+        Ok(updated == 1)
     }
 
-    /// Deletes up to `slice` keys of an unpublished lot; when none is left, the lot itself. Returns how
+    /// Gives up a lot that is not published: whoever still works on it is told at its next step.
+    /// `false` when it has been published.
+    pub(crate) fn abandon(conn: &mut DbConnection, id: LotId, now: Timestamp) -> QueryResult<bool> {
+        let unpublished = lots::id.eq(id).and(lots::published_at.is_null());
+        let updated = diesel::update(lots::table.filter(unpublished))
+            .set(lots::abandoned_at.eq(now))
+            .execute(conn)?;
+        Ok(updated == 1)
+    }
+
+    /// Deletes up to `slice` keys of an abandoned lot; when none is left, the lot itself. Returns how
     /// many keys went.
     pub(crate) fn sweep(conn: &mut DbConnection, id: LotId, slice: i64) -> QueryResult<usize> {
-        let open = lots::table
-            .filter(lots::id.eq(id).and(lots::published_at.is_null()))
-            .select(lots::id);
-        let open: Option<LotId> = match conn {
-            DbConnection::Sqlite(inner) => open.first(inner).optional()?,
-            DbConnection::Postgres(inner) => open.for_update().first(inner).optional()?,
-        };
-        if open.is_none() {
+        let abandoned = lots::table.filter(lots::id.eq(id).and(lots::abandoned_at.is_not_null()));
+        if abandoned
+            .select(lots::id)
+            .first::<LotId>(conn)
+            .optional()?
+            .is_none()
+        {
             return Ok(0);
         }
         let ids: Vec<i64> = keys::table
@@ -113,21 +120,23 @@ impl Lot {
             .limit(slice)
             .select(keys::id)
             .load(conn)?;
-        each_backend!(conn, |inner| {
-            diesel::delete(
-                stock::table
-                    .filter(stock::lot_id.eq(id))
-                    .filter(stock::key_id.eq_any(&ids)),
-            )
-            .execute(inner)
-        })?;
+        let in_stock = stock::table.filter(stock::lot_id.eq(id).and(stock::key_id.eq_any(&ids)));
+        each_backend!(conn, |inner| diesel::delete(in_stock).execute(inner))?;
         each_backend!(conn, |inner| {
             diesel::delete(keys::table.filter(keys::id.eq_any(&ids))).execute(inner)
         })?;
         if ids.is_empty() {
-            diesel::delete(lots::table.find(id).filter(lots::published_at.is_null()))
-                .execute(conn)?;
+            diesel::delete(lots::table.find(id)).execute(conn)?;
         }
         Ok(ids.len())
     }
+}
+
+/// The lot as long as keys can be staged in it.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn is_open(id: LotId) -> _ {
+    lots::id
+        .eq(id)
+        .and(lots::published_at.is_null())
+        .and(lots::abandoned_at.is_null())
 }

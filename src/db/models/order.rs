@@ -231,6 +231,32 @@ impl Order {
         query.order(orders::id).limit(2).load(conn)
     }
 
+    /// The orders of this reference, in any shop.
+    pub(crate) fn ids_of_ref(
+        conn: &mut DbConnection,
+        reference: &str,
+    ) -> QueryResult<Vec<OrderId>> {
+        orders::table
+            .filter(orders::ref_.eq(reference))
+            .select(orders::id)
+            .load(conn)
+    }
+
+    /// As [`Order::lock`], but `None` when somebody else holds it.
+    pub(crate) fn lock_if_free(conn: &mut DbConnection, id: OrderId) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let locked = orders::table
+                .find(id)
+                .select(orders::id)
+                .for_update()
+                .skip_locked();
+            if locked.first::<OrderId>(inner).optional()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::query().find(id).first(conn).optional()
+    }
+
     pub(crate) fn find_many(conn: &mut DbConnection, ids: &[OrderId]) -> QueryResult<Vec<Self>> {
         Self::query().filter(orders::id.eq_any(ids)).load(conn)
     }

@@ -117,14 +117,19 @@ impl Product {
         Self::query().filter(products::sku.eq_any(skus)).load(conn)
     }
 
-    pub(crate) fn of_sequence(
+    /// Takes a sequence away from every product that uses it.
+    pub(crate) fn detach_from(
         conn: &mut DbConnection,
         sequence: SequenceId,
-    ) -> QueryResult<Vec<Self>> {
-        Self::query()
-            .filter(products::sequence_id.eq(sequence))
-            .order(products::id)
-            .load(conn)
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        diesel::update(products::table.filter(products::sequence_id.eq(sequence)))
+            .set((
+                products::sequence_id.eq(None::<SequenceId>),
+                products::updated_at.eq(now),
+            ))
+            .execute(conn)
+            .map(drop)
     }
 
     /// Makes the product; `None` when the sku is taken.

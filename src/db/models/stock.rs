@@ -8,6 +8,8 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, each_backend};
+use crate::db::models::Columns;
+use crate::db::models::key::Key;
 use crate::db::models::lot::LotId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
@@ -69,16 +71,17 @@ impl StockRow {
         Ok(())
     }
 
-    /// The first `count` keys that `product` can take, leaving out those in `taken`, locked until the
-    /// transaction ends where the database locks rows. Fewer when there are fewer.
-    pub(crate) fn oldest(
+    /// The first `count` keys that `product` can take and that have not expired, leaving out those in
+    /// `taken`, locked until the transaction ends where the database locks rows. Fewer when there are
+    /// fewer.
+    pub(crate) fn first(
         conn: &mut DbConnection,
-        sequence: SequenceId,
-        product: ProductId,
+        (sequence, product): (SequenceId, ProductId),
         count: usize,
         taken: &[Self],
         (prefer, held): (Prefer, Held),
-    ) -> QueryResult<Vec<Self>> {
+        now: Timestamp,
+    ) -> QueryResult<Vec<(Self, Key)>> {
         // Taken rows are still in the table: fetch enough to step over them.
         let fetch = count + taken.len();
         let ranges = published_ranges(conn)?;
@@ -90,12 +93,13 @@ impl StockRow {
                 if left == 0 {
                     break;
                 }
-                of_product.extend(in_range(conn, sequence, product_id, *range, left, held)?);
+                let place = (sequence, product_id);
+                of_product.extend(in_range(conn, place, *range, left, held, now)?);
             }
             found.extend(of_product);
         }
-        found.retain(|row| !taken.contains(row));
-        found.sort_unstable_by_key(|row| {
+        found.retain(|(row, _)| !taken.contains(row));
+        found.sort_by_key(|(row, _)| {
             let shared = prefer == Prefer::Own && row.product_id == ANY_PRODUCT;
             (shared, row.lot_id, row.key_id)
         });
@@ -143,6 +147,25 @@ impl StockRow {
         Ok(count)
     }
 
+    /// Takes up to `slice` keys that have expired out of stock; returns how many it found.
+    pub(crate) fn take_expired(
+        conn: &mut DbConnection,
+        now: Timestamp,
+        slice: i64,
+    ) -> QueryResult<usize> {
+        let expired = stock::table
+            .inner_join(keys::table.on(keys::id.eq(stock::key_id)))
+            .filter(keys::expires_at.le(now).and(keys::assigned_at.is_null()))
+            .limit(slice)
+            .select(Self::columns());
+        let rows: Vec<Self> = match conn {
+            DbConnection::Sqlite(inner) => expired.load(inner)?,
+            DbConnection::Postgres(inner) => expired.for_update().skip_locked().load(inner)?,
+        };
+        Self::take(conn, &rows)?;
+        Ok(rows.len())
+    }
+
     /// Whether there is anything in stock for any product of the sequence.
     pub(crate) fn exists(conn: &mut DbConnection, sequence: SequenceId) -> QueryResult<bool> {
         let rows = stock::table.filter(stock::sequence_id.eq(sequence));
@@ -167,38 +190,26 @@ fn published_ranges(conn: &mut DbConnection) -> QueryResult<Vec<(LotId, LotId)>>
 
 fn in_range(
     conn: &mut DbConnection,
-    sequence: SequenceId,
-    product_id: i64,
+    (sequence, product_id): (SequenceId, i64),
     (from, to): (LotId, LotId),
     limit: usize,
     held: Held,
-) -> QueryResult<Vec<StockRow>> {
+    now: Timestamp,
+) -> QueryResult<Vec<(StockRow, Key)>> {
     let rows = stock::table
+        .inner_join(keys::table.on(keys::id.eq(stock::key_id)))
         .filter(stock::sequence_id.eq(sequence))
         .filter(stock::product_id.eq(product_id))
         .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
+        .filter(keys::expires_at.is_null().or(keys::expires_at.gt(now)))
         .order((stock::lot_id, stock::key_id))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-        .select((
-            stock::sequence_id,
-            stock::product_id,
-            stock::lot_id,
-            stock::key_id,
-        ));
-    let rows: Vec<(SequenceId, i64, LotId, i64)> = match conn {
-        DbConnection::Sqlite(inner) => rows.load(inner)?,
+        .select((StockRow::columns(), Key::columns()));
+    match conn {
+        DbConnection::Sqlite(inner) => rows.load(inner),
         DbConnection::Postgres(inner) => match held {
-            Held::Skip => rows.for_update().skip_locked().load(inner)?,
-            Held::Wait => rows.for_update().load(inner)?,
+            Held::Skip => rows.for_update().skip_locked().load(inner),
+            Held::Wait => rows.for_update().load(inner),
         },
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(sequence_id, product_id, lot_id, key_id)| StockRow {
-            sequence_id,
-            product_id,
-            lot_id,
-            key_id,
-        })
-        .collect())
+    }
 }
