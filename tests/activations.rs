@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::database::texts;
 use crate::support::on_both_databases;
 
 on_both_databases! {
@@ -248,5 +249,24 @@ on_both_databases! {
         let released = app.admin.get("/v1/activations?open=false").await.ok();
         assert_eq!(released["items"][0]["label"], "Ada's laptop");
         assert_eq!(released["items"][0]["released_at"], "2026-11-22T10:01:00Z");
+    }
+
+    async fn refusals_are_counted_by_day_key_and_code_without_a_write_for_each(app: TestApp) {
+        app.admin.make_stocked_product("editor", "max_activations=1", &["K1"]).await;
+        let (_, key) = app.admin.buy("1", "editor").await;
+        let software = app.software();
+        software.activate(&key, "m1").await.ok();
+        for _ in 0..3 {
+            software.activate(&key, "m2").await.refused(409, "activation_limit_reached");
+            software.activate("unknown", "m2").await.refused(404, "key_not_found");
+        }
+        software.post("/v1/validate", json!({ "key": "unknown" })).await.ok();
+        software.post("/v1/activations/renew", json!({ "token": "x.y.z" })).await.refused(401, "token_invalid");
+        let counts = "SELECT key_id || ' ' || code || ' ' || count AS text FROM refusals ORDER BY key_id, code";
+        assert!(texts(&mut app.database.connect(), counts).is_empty(), "nothing is written yet");
+        app.app.flush_tally().await.unwrap();
+        app.app.flush_tally().await.unwrap();
+        let written = texts(&mut app.database.connect(), counts);
+        assert_eq!(written, ["0 key_not_found 4", "0 token_invalid 1", "1 activation_limit_reached 3"]);
     }
 }

@@ -56,6 +56,7 @@ fn the_settings_are_all_explained() {
 
 /// The commands in the blocks marked `sh` of the README, run as they stand.
 #[test]
+#[ignore = "needs curl: run scripts/test"]
 fn the_commands_in_the_readme_work() {
     let mut script = "set -eu\n".to_owned();
     let mut inside = false;

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::support::database::{TestDatabase, number};
 use crate::support::on_both_databases;
+use crate::support::process::ServerProcess;
 
 on_both_databases! {
     async fn two_hundred_orders_for_a_hundred_keys_get_each_key_once(app: TestApp) {
@@ -167,7 +169,7 @@ on_both_databases! {
             async move { admin.post_bytes("/v1/sequences/editor/import", "text/plain", keys).await }
         });
         let count = "SELECT COUNT(*) AS number FROM keys";
-        while crate::support::database::number(&mut app.database.connect(), count) < 2000 {
+        while number(&mut app.database.connect(), count) < 2000 {
             tokio::task::yield_now().await;
         }
         assert_eq!(app.admin.delete("/v1/sequences/editor").await.status, 204);
@@ -176,9 +178,65 @@ on_both_databases! {
         app.admin.post("/v1/sequences", json!({ "name": "again" })).await.ok();
         let report = app.admin.import("again", "", &["K0", "K1", "K19999"]).await.ok();
         assert_eq!(report, json!({ "added": 3, "duplicates": 0, "failed": [] }));
-        while crate::support::database::number(&mut app.database.connect(), count) > 3 {
+        while number(&mut app.database.connect(), count) > 3 {
             tokio::task::yield_now().await;
         }
         assert_eq!(app.admin.get("/v1/sequences/again").await.ok()["keys"]["active"], 3);
     }
+}
+
+/// Several processes on one PostgreSQL keep every limit between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn two_processes_on_one_database_keep_the_limits_between_them() {
+    let database = TestDatabase::postgres();
+    let (one, two) = (
+        ServerProcess::start(&database),
+        ServerProcess::start(&database),
+    );
+    let admin = one.admin(&database);
+    let keys: Vec<String> = (0..30).map(|number| format!("K{number}")).collect();
+    admin.make_product("editor", json!({})).await;
+    let texts: Vec<&str> = keys.iter().map(String::as_str).collect();
+    admin
+        .import("editor", "max_activations=5", &texts)
+        .await
+        .ok();
+    let (_, key) = admin.buy("first", "editor").await;
+
+    let token = crate::support::process::run_ok(
+        &database,
+        &["token", "create", "--role", "admin", "--account", "ci"],
+    );
+    let admins = [
+        admin,
+        crate::support::Persona::new(&two.base, Some(token.trim().to_owned())),
+    ];
+    let calls = (0..64usize).map(|number| {
+        let (admin, key) = (admins[number % 2].clone(), key.clone());
+        tokio::spawn(async move {
+            let activated = admin.activate(&key, &format!("m{number}")).await;
+            let order = admin
+                .order(&format!("o{}", number / 2), "editor", 1, "completed")
+                .await;
+            (activated.status, order.keys())
+        })
+    });
+    let answers: Vec<_> = join_all(calls)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        answers.iter().filter(|(status, _)| *status == 201).count(),
+        5
+    );
+    let issued: HashSet<_> = answers.iter().flat_map(|(_, keys)| keys).collect();
+    assert_eq!(
+        issued.len(),
+        29,
+        "32 orders, each reported twice, for the 29 keys that were left"
+    );
+    assert!(one.terminate().0.success() && two.terminate().0.success());
+    database.check_integrity();
 }
