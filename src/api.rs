@@ -21,6 +21,7 @@ mod list;
 mod object;
 mod observe;
 mod openapi;
+mod order_bodies;
 mod orders;
 mod problem;
 mod products;

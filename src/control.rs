@@ -233,7 +233,7 @@ async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
         .read_line(&mut line)
         .await?;
     let reply = match serde_json::from_str::<Command>(&line) {
-        Ok(command) => match command.run(&app.db, &app.key_folder, &app.clock).await {
+        Ok(command) => match app.obey(command).await {
             Ok(reply) => reply,
             Err(error) => Reply::Failed {
                 detail: explain(&error),

@@ -10,6 +10,7 @@ pub(crate) mod activations;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod import;
+pub(crate) mod import_format;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod number;

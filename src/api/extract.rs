@@ -180,13 +180,8 @@ fn filter<T: DeserializeOwned>(query: &str) -> Result<T, Refusal> {
     let rest = serde_urlencoded::to_string(&pairs).map_err(|error| wrong(&error))?;
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(form_urlencoded(&rest)))
         .map_err(|error| {
-            let field = error.path().to_string();
-            let detail = error.into_inner().to_string();
-            if field == "." {
-                invalid_query(&detail)
-            } else {
-                Refusal::invalid(vec![FieldError::new(field, "invalid", detail)])
-            }
+            let path = error.path().to_string();
+            invalid_member("query", &path, &error.into_inner().to_string())
         })
 }
 
@@ -272,7 +267,13 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
         let field = error.path().to_string();
         let error = error.into_inner();
         match error.classify() {
-            serde_json::error::Category::Data => invalid_member(&field, &error),
+            serde_json::error::Category::Data => {
+                let message = error.to_string();
+                let detail = message
+                    .rsplit_once(" at line ")
+                    .map_or(message.as_str(), |cut| cut.0);
+                invalid_member("body", &field, detail)
+            }
             _ => malformed(&error),
         }
     })?;
@@ -289,11 +290,7 @@ fn malformed(error: &serde_json::Error) -> Refusal {
 }
 
 /// Names the member. The caller's value is not repeated: it may be a key that stands in the wrong place.
-fn invalid_member(path: &str, error: &serde_json::Error) -> Refusal {
-    let message = error.to_string();
-    let detail = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(detail, _)| detail);
+fn invalid_member(whole: &str, path: &str, detail: &str) -> Refusal {
     let quoted = detail.split('`').nth(1);
     let inside = |name: &str| {
         if path == "." {
@@ -302,7 +299,7 @@ fn invalid_member(path: &str, error: &serde_json::Error) -> Refusal {
             format!("{path}.{name}")
         }
     };
-    let here = if path == "." { "body" } else { path };
+    let here = if path == "." { whole } else { path };
     let error = if detail.starts_with("unknown field") {
         // The path ends at the unknown member already.
         let field = if path == "." {
@@ -319,7 +316,7 @@ fn invalid_member(path: &str, error: &serde_json::Error) -> Refusal {
             format!("is not known here; {known}"),
         )
     } else if detail.starts_with("missing field") {
-        FieldError::new(inside(quoted.unwrap_or("body")), "required", "is required")
+        FieldError::new(inside(quoted.unwrap_or(whole)), "required", "is required")
     } else if detail.starts_with("duplicate field") {
         FieldError::new(
             inside(quoted.unwrap_or("body")),

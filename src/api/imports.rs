@@ -9,7 +9,8 @@ use super::call::Call;
 use super::extract::{Filter, ImportBody};
 use super::problem::{ApiResult, Problem};
 use crate::clock::Timestamp;
-use crate::licensing::import::{self, CreateMissing, ImportOptions, ImportReport, StockStatus};
+use crate::licensing::import::{CreateMissing, ImportOptions, ImportReport, StockStatus};
+use crate::licensing::import_format;
 use crate::licensing::text::Name;
 
 /// How to import.
@@ -59,7 +60,7 @@ pub(crate) async fn import_keys(
 ) -> ApiResult<web::Json<ImportReport>> {
     let (name, Filter(query), ImportBody(body)) = call.input;
     let Format::Lines = query.format.unwrap_or(Format::Lines);
-    let keys = import::parse_lines(&body)?;
+    let keys = import_format::parse_lines(&body)?;
     let options = ImportOptions {
         sequence: name.into_inner().into_string(),
         product: query.product.map(Name::into_string),

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{LookAtSales, Sell};
 use super::call::Call;
 use super::extract::{Body, Filter, Page};
-use super::given::Given;
 use super::list::List;
-use super::object::Object;
+use super::order_bodies::{CheckBody, ListQuery, OrderBody, PatchBody, ShopQuery, reports};
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::account::{AccountId, Role};
 use crate::db::models::customer::Customer;
@@ -23,132 +19,8 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::licensing::accounts::account_not_found;
 use crate::licensing::context::{Actor, Context};
 use crate::licensing::order_view::{self, CheckView, OrderView};
-use crate::licensing::orders::{
-    self, CustomerReport, LineReport, OrderName, OrderPatch, OrderReport,
-};
-use crate::licensing::text::{Extra, Name};
-
-/// An order as its shop has it, whole.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OrderBody {
-    /// The id of an order status.
-    #[schema(example = "payment_received")]
-    status: Name,
-    /// As the shop names it.
-    payment_method: Option<Name>,
-    /// The buyer.
-    #[schema(value_type = Option<CustomerBody>)]
-    customer: Option<Object<CustomerBody>>,
-    /// What was bought.
-    #[schema(value_type = Vec<LineBody>)]
-    lines: Vec<Object<LineBody>>,
-    /// When the reported change happened; an older report than the last changes nothing.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    occurred_at: Option<Timestamp>,
-    /// Any JSON object.
-    #[serde(default)]
-    extra: Extra,
-}
-
-/// The buyer.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CustomerBody {
-    /// The e-mail address.
-    email: Option<Name>,
-    /// The name.
-    name: Option<Name>,
-    /// The shop's own name for the buyer.
-    #[serde(rename = "ref")]
-    reference: Option<Name>,
-    /// The language, as a BCP 47 tag.
-    locale: Option<Name>,
-}
-
-/// One line.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LineBody {
-    /// The shop's own name for the line; the sku by default.
-    #[serde(rename = "ref")]
-    reference: Option<Name>,
-    /// The product.
-    #[schema(example = "editor-pro")]
-    sku: Name,
-    /// How many; 1 by default.
-    #[serde(default = "one")]
-    #[schema(default = 1)]
-    quantity: i64,
-    /// Off for an article that has nothing to do with keys.
-    #[serde(default = "yes")]
-    #[schema(default = true)]
-    managed: bool,
-    /// Any JSON object.
-    #[serde(default)]
-    extra: Extra,
-}
-
-/// The members of an order to change.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PatchBody {
-    /// The id of an order status.
-    #[serde(default)]
-    status: Given<Name>,
-    /// As the shop names it.
-    #[serde(default)]
-    payment_method: Given<Option<Name>>,
-    /// Any JSON object.
-    #[serde(default)]
-    extra: Given<Extra>,
-}
-
-/// Lines to check.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CheckBody {
-    /// What would be bought.
-    #[schema(value_type = Vec<LineBody>)]
-    lines: Vec<Object<LineBody>>,
-}
-
-/// The shop, for staff; a shop sees its own orders only.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ShopQuery {
-    /// The name of the shop's account.
-    #[param(value_type = Option<String>)]
-    shop: Option<Name>,
-}
-
-/// Which orders; all conditions must hold.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// The name of the shop's account, for staff.
-    #[param(value_type = Option<String>)]
-    shop: Option<Name>,
-    /// The id of an order status.
-    #[param(value_type = Option<String>)]
-    status: Option<Name>,
-    /// The e-mail address or `ref` of the buyer.
-    #[param(value_type = Option<String>)]
-    customer: Option<Name>,
-    /// A sku on a line.
-    #[param(value_type = Option<String>)]
-    sku: Option<Name>,
-}
-
-fn one() -> i64 {
-    1
-}
-
-fn yes() -> bool {
-    true
-}
+use crate::licensing::orders::{self, OrderName};
+use crate::licensing::text::Name;
 
 /// List orders
 #[utoipa::path(
@@ -254,14 +126,7 @@ pub(crate) async fn update_order(
     call: Call<Sell, (web::Path<Name>, Filter<ShopQuery>, Body<PatchBody>)>,
 ) -> ApiResult<web::Json<OrderView>> {
     let (cx, (reference, Filter(query), Body(body))) = (call.cx, call.input);
-    let patch = OrderPatch {
-        status: body.status.0.map(Name::into_string),
-        payment_method: body
-            .payment_method
-            .0
-            .map(|method| method.map(Name::into_string)),
-        extra: body.extra.0.map(|extra| extra.0),
-    };
+    let patch = body.patch();
     let id = call
         .app
         .db
@@ -324,46 +189,6 @@ pub(crate) async fn check_order(
             .read(move |conn| order_view::check_stock(conn, unknown_sku, &lines, now))
             .await?,
     ))
-}
-
-impl OrderBody {
-    fn report(&self, account: AccountId, reference: &str) -> OrderReport {
-        let owned = |text: &Option<Name>| text.clone().map(Name::into_string);
-        OrderReport {
-            account,
-            reference: reference.to_owned(),
-            status: self.status.as_str().to_owned(),
-            payment_method: owned(&self.payment_method),
-            customer: self
-                .customer
-                .as_ref()
-                .map(|Object(customer)| CustomerReport {
-                    email: owned(&customer.email),
-                    name: owned(&customer.name),
-                    reference: owned(&customer.reference),
-                    locale: owned(&customer.locale),
-                }),
-            lines: reports(&self.lines),
-            occurred_at: self.occurred_at,
-            extra: self.extra.0.clone(),
-        }
-    }
-}
-
-fn reports(lines: &[Object<LineBody>]) -> Vec<LineReport> {
-    lines.iter().map(|Object(line)| line.report()).collect()
-}
-
-impl LineBody {
-    fn report(&self) -> LineReport {
-        LineReport {
-            reference: self.reference.clone().map(Name::into_string),
-            sku: self.sku.as_str().to_owned(),
-            quantity: self.quantity,
-            managed: self.managed,
-            extra: self.extra.0.clone(),
-        }
-    }
 }
 
 /// The shop whose orders the caller may see: its own, or the one that staff named, or any for staff.

@@ -12,9 +12,9 @@ use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::db::models::product::{LimitBasis, ProductStatus};
+use crate::db::models::product::{LimitBasis, ProductColumns, ProductStatus};
 use crate::error::{FieldError, Refusal, Result};
-use crate::licensing::products::{self, ProductFields, ProductView};
+use crate::licensing::products::{self, ProductView};
 use crate::licensing::text::{Extra, Name};
 
 /// A product to make (only `sku` is required), or the members of one to change.
@@ -79,7 +79,7 @@ pub(crate) struct ProductBody {
 }
 
 impl ProductBody {
-    fn apply(self, fields: &mut ProductFields) {
+    fn apply(self, fields: &mut ProductColumns, sequence: &mut Option<String>) {
         self.sku.put_as(&mut fields.sku, Name::into_string);
         self.name.put_as(&mut fields.name, Name::into_string);
         self.status.put_into(&mut fields.status);
@@ -89,7 +89,7 @@ impl ProductBody {
         self.activation_managed
             .put_into(&mut fields.activation_managed);
         self.sequence
-            .put_as(&mut fields.sequence, |name| name.map(Name::into_string));
+            .put_as(sequence, |name| name.map(Name::into_string));
         self.delivery_quantity
             .put_into(&mut fields.delivery_quantity);
         self.activation_limit_basis
@@ -140,13 +140,14 @@ pub(crate) async fn create_product(
         );
     };
     let prefix = call.app.config.products.number_prefix.clone();
-    let mut fields = ProductFields::new(sku.clone(), sku, prefix);
-    body.apply(&mut fields);
     let now = cx.now;
+    let mut columns = ProductColumns::new(sku, prefix, now);
+    let mut sequence = None;
+    body.apply(&mut columns, &mut sequence);
     let sku = call
         .app
         .db
-        .write(move |tx| products::create_product(tx, &cx, &fields))
+        .write(move |tx| products::create_product(tx, &cx, columns.clone(), sequence.as_deref()))
         .await?;
     Ok(HttpResponse::Created().json(show(&call.app, sku, now).await?))
 }
@@ -178,7 +179,9 @@ pub(crate) async fn update_product(
         .app
         .db
         .write(move |tx| {
-            let change = |fields: &mut ProductFields| body.clone().apply(fields);
+            let change = |columns: &mut ProductColumns, sequence: &mut Option<String>| {
+                body.clone().apply(columns, sequence);
+            };
             products::update_product(tx, &cx, sku.as_str(), &change)
         })
         .await?;

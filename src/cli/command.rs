@@ -8,8 +8,11 @@ use crate::app::key_folder;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Command, Reply, explain};
-use crate::db::{self, Access, DatabaseUrl, Db};
+use crate::db::models::instance::SigningKeyRow;
+use crate::db::{self, Access, DatabaseUrl, Db, DbConnection};
 use crate::lock::{DatabaseLock, LockError, control_path};
+use crate::signing::key_file::KeyFolder;
+use crate::signing::set_up;
 
 /// Runs a command wherever the database is.
 pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<Reply> {
@@ -46,6 +49,9 @@ async fn run_here(config: &Config, url: &DatabaseUrl, command: Command) -> anyho
     {
         let mut conn = db::open(url, Access::Write)?;
         db::migrate(&mut conn)?;
+        if matches!(command, Command::RotateKeys) {
+            check_keys(&mut conn, &key_folder(config))?;
+        }
     }
     let db = Db::open(url)?;
     let reply = command
@@ -55,4 +61,13 @@ async fn run_here(config: &Config, url: &DatabaseUrl, command: Command) -> anyho
     Ok(reply.unwrap_or_else(|error| Reply::Failed {
         detail: explain(&error),
     }))
+}
+
+/// The keys to rotate must be there, in the folder that is given.
+fn check_keys(conn: &mut DbConnection, folder: &KeyFolder) -> anyhow::Result<()> {
+    if SigningKeyRow::all(conn)?.is_empty() {
+        bail!("there are no signing keys yet; start the server once, which makes them");
+    }
+    set_up::open_keys(conn, folder, Clock::system().now())?;
+    Ok(())
 }

@@ -30,7 +30,9 @@ pub struct OpenError(String);
 impl DatabaseUrl {
     /// Whether a URL holds a password, which must not be printed.
     pub fn holds_password(text: &str) -> bool {
-        Url::parse(text).is_ok_and(|url| url.password().is_some())
+        Url::parse(text).is_ok_and(|url| {
+            url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
+        })
     }
 
     /// Reads a URL.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::context::Context;
+use super::context::{Actor, Context};
 use super::events::{self, Subject};
 use super::{number, stock};
 use crate::clock::Timestamp;
@@ -277,9 +277,10 @@ fn note_shortage(
     shortages: &[Shortage],
 ) -> Result<()> {
     let error = JsonObject::of(json!({ "code": "out_of_stock", "shortages": shortages }));
-    if order.issue_state != IssueState::WaitingStock {
-        order.issue_state = IssueState::WaitingStock;
-        // Stock that came in since it was looked at woke nobody on behalf of this order.
+    order.issue_state = IssueState::WaitingStock;
+    if cx.actor != Actor::System {
+        // Stock that came in since it was looked at passed by this order, which was in our hands. (The
+        // job that this queues asks for no other job.)
         for sequence in sequences(needs) {
             stock::wake_waiting_orders(tx, sequence, cx.now)?;
         }

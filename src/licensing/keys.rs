@@ -332,7 +332,7 @@ fn view(conn: &mut DbConnection, vault: &Vault, key: Key) -> Result<KeyView> {
         number: number::full(&key),
         key: text,
         sequence: sequence.map(|sequence| sequence.name),
-        product: product.map(|product| product.sku),
+        product: product.map(|product| product.columns.sku),
         status: key.status,
         source: key.source,
         expires_at: key.expires_at,

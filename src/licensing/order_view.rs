@@ -226,7 +226,7 @@ pub(crate) fn check_stock(
         let available = own + *shared;
         if available < needed {
             shortages.push(Shortage {
-                sku: product.sku,
+                sku: product.columns.sku,
                 needed,
                 available,
             });

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::{sequences, stock};
 use crate::clock::Timestamp;
-use crate::db::models::product::{LimitBasis, NewProduct, Product, ProductId, ProductStatus};
+use crate::db::models::product::{LimitBasis, Product, ProductColumns, ProductId, ProductStatus};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
@@ -18,31 +18,6 @@ use crate::error::{Code, FieldError, Refusal, Result};
 
 /// The largest `entitlements`, as JSON, in bytes: they are in every token, whose length is bounded.
 const MAX_ENTITLEMENTS: usize = 8192;
-
-/// The members of a product that staff decide. Making one starts from the defaults, an edit from what
-/// is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ProductFields {
-    pub sku: String,
-    pub name: String,
-    pub status: ProductStatus,
-    pub is_virtual: bool,
-    pub downloadable: bool,
-    pub sells_keys: bool,
-    pub activation_managed: bool,
-    /// The name of the sequence.
-    pub sequence: Option<String>,
-    pub delivery_quantity: i64,
-    pub activation_limit_basis: LimitBasis,
-    pub number_prefix: String,
-    pub renew_by_days: i64,
-    pub grace_days: i64,
-    pub auto_deliver: bool,
-    pub self_release: bool,
-    pub releases_per_month: Option<i64>,
-    pub entitlements: JsonObject,
-    pub extra: JsonObject,
-}
 
 /// A product as shops and staff see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -102,18 +77,18 @@ pub struct ProductView {
     pub updated_at: Timestamp,
 }
 
-impl ProductFields {
+impl ProductColumns {
     /// The defaults of a new product.
-    pub(crate) fn new(sku: String, name: String, number_prefix: String) -> Self {
+    pub(crate) fn new(sku: String, number_prefix: String, now: Timestamp) -> Self {
         Self {
+            name: sku.clone(),
             sku,
-            name,
             status: ProductStatus::Published,
             is_virtual: true,
             downloadable: false,
             sells_keys: true,
             activation_managed: true,
-            sequence: None,
+            sequence_id: None,
             delivery_quantity: 1,
             activation_limit_basis: LimitBasis::Key,
             number_prefix,
@@ -124,35 +99,12 @@ impl ProductFields {
             releases_per_month: None,
             entitlements: JsonObject::default(),
             extra: JsonObject::default(),
+            created_at: now,
+            updated_at: now,
         }
     }
 
-    fn of(product: &Product, sequence: Option<String>) -> Self {
-        let product = product.clone();
-        Self {
-            sku: product.sku,
-            name: product.name,
-            status: product.status,
-            is_virtual: product.is_virtual,
-            downloadable: product.downloadable,
-            sells_keys: product.sells_keys,
-            activation_managed: product.activation_managed,
-            sequence,
-            delivery_quantity: product.delivery_quantity,
-            activation_limit_basis: product.activation_limit_basis,
-            number_prefix: product.number_prefix,
-            renew_by_days: product.renew_by_days,
-            grace_days: product.grace_days,
-            auto_deliver: product.auto_deliver,
-            self_release: product.self_release,
-            releases_per_month: product.releases_per_month,
-            entitlements: product.entitlements,
-            extra: product.extra,
-        }
-    }
-
-    /// Checks the members and finds the sequence.
-    fn checked_sequence(&self, conn: &mut DbConnection) -> Result<Option<SequenceId>> {
+    fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut range = |field: &str, value: i64, allowed: RangeInclusive<i64>| {
             if !allowed.contains(&value) {
@@ -185,70 +137,60 @@ impl ProductFields {
             let detail = "must be 1 to 16 letters, digits or hyphens";
             errors.push(FieldError::new("number_prefix", "invalid", detail));
         }
-        let sequence = match &self.sequence {
-            None => None,
-            Some(name) => {
-                let found = sequences::lock_by_name(conn, name)?;
-                if found.is_none() {
-                    let detail = format!("there is no sequence `{name}`");
-                    errors.push(FieldError::new("sequence", "unknown_sequence", detail));
-                }
-                found.map(|sequence| sequence.id)
-            }
-        };
-        if errors.is_empty() {
-            Ok(sequence)
-        } else {
-            Err(Refusal::invalid(errors).into())
-        }
+        errors
     }
 }
 
-/// Makes a product and returns its sku.
+/// Checks the members and puts the sequence of this name in its place.
+fn settle(
+    tx: &mut DbConnection,
+    columns: &mut ProductColumns,
+    sequence: Option<&str>,
+) -> Result<()> {
+    let mut errors = columns.check();
+    columns.sequence_id = match sequence {
+        None => None,
+        Some(name) => {
+            let found = sequences::lock_by_name(tx, name)?;
+            if found.is_none() {
+                let detail = format!("there is no sequence `{name}`");
+                errors.push(FieldError::new("sequence", "unknown_sequence", detail));
+            }
+            found.map(|sequence| sequence.id)
+        }
+    };
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::invalid(errors).into())
+    }
+}
+
+/// Makes a product and returns its sku. `sequence` is the name of its sequence.
 ///
 /// # Errors
 /// `already_exists`, or which members are wrong.
 pub(crate) fn create_product(
     tx: &mut DbConnection,
     cx: &Context,
-    fields: &ProductFields,
+    mut columns: ProductColumns,
+    sequence: Option<&str>,
 ) -> Result<String> {
-    let sequence_id = fields.checked_sequence(tx)?;
-    let fields = fields.clone();
-    let new = NewProduct {
-        sku: fields.sku,
-        name: fields.name,
-        status: fields.status,
-        is_virtual: fields.is_virtual,
-        downloadable: fields.downloadable,
-        sells_keys: fields.sells_keys,
-        activation_managed: fields.activation_managed,
-        sequence_id,
-        delivery_quantity: fields.delivery_quantity,
-        activation_limit_basis: fields.activation_limit_basis,
-        number_prefix: fields.number_prefix,
-        renew_by_days: fields.renew_by_days,
-        grace_days: fields.grace_days,
-        auto_deliver: fields.auto_deliver,
-        self_release: fields.self_release,
-        releases_per_month: fields.releases_per_month,
-        entitlements: fields.entitlements,
-        extra: fields.extra,
-        created_at: cx.now,
-        updated_at: cx.now,
-    };
-    let product = Product::insert(tx, &new)?.ok_or_else(|| sku_is_taken(&new.sku))?;
+    settle(tx, &mut columns, sequence)?;
+    let product = Product::insert(tx, &columns)?.ok_or_else(|| sku_is_taken(&columns.sku))?;
+    let detail = json!({ "sku": columns.sku });
     events::record(
         tx,
         cx,
         "product.created",
         Subject::Product(product.id),
-        json!({ "sku": product.sku }),
+        detail,
     )?;
-    Ok(product.sku)
+    Ok(columns.sku)
 }
 
-/// Edits a product: `change` gets the members as they are. Returns the sku that it has afterwards.
+/// Edits a product: `change` gets the members and the name of the sequence as they are. Returns the
+/// sku that it has afterwards.
 ///
 /// # Errors
 /// `product_not_found`, `already_exists`, or which members are wrong.
@@ -256,46 +198,20 @@ pub(crate) fn update_product(
     tx: &mut DbConnection,
     cx: &Context,
     sku: &str,
-    change: &dyn Fn(&mut ProductFields),
+    change: &dyn Fn(&mut ProductColumns, &mut Option<String>),
 ) -> Result<String> {
     let before = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
-    let sequence = sequence_name(tx, before.sequence_id)?;
-    let mut fields = ProductFields::of(&before, sequence);
-    change(&mut fields);
-    let sequence_id = fields.checked_sequence(tx)?;
-    if fields.sku != before.sku && Product::find_by_sku(tx, &fields.sku)?.is_some() {
-        return Err(sku_is_taken(&fields.sku).into());
-    }
-    let after = Product {
-        id: before.id,
-        sku: fields.sku,
-        name: fields.name,
-        status: fields.status,
-        is_virtual: fields.is_virtual,
-        downloadable: fields.downloadable,
-        sells_keys: fields.sells_keys,
-        activation_managed: fields.activation_managed,
-        sequence_id,
-        delivery_quantity: fields.delivery_quantity,
-        activation_limit_basis: fields.activation_limit_basis,
-        number_prefix: fields.number_prefix,
-        renew_by_days: fields.renew_by_days,
-        grace_days: fields.grace_days,
-        auto_deliver: fields.auto_deliver,
-        self_release: fields.self_release,
-        releases_per_month: fields.releases_per_month,
-        entitlements: fields.entitlements,
-        extra: fields.extra,
-        created_at: before.created_at,
-        updated_at: before.updated_at,
-    };
+    let mut after = before.clone();
+    let mut sequence = sequence_name(tx, before.sequence_id)?;
+    change(&mut after.columns, &mut sequence);
+    settle(tx, &mut after.columns, sequence.as_deref())?;
     if after == before {
-        return Ok(before.sku);
+        return Ok(before.columns.sku);
     }
-    let after = Product {
-        updated_at: cx.now,
-        ..after
-    };
+    if after.sku != before.sku && Product::find_by_sku(tx, &after.sku)?.is_some() {
+        return Err(sku_is_taken(&after.sku).into());
+    }
+    after.columns.updated_at = cx.now;
     after.save(tx)?;
     if let Some(sequence) = after.sequence_id
         && after.sequence_id != before.sequence_id
@@ -310,7 +226,7 @@ pub(crate) fn update_product(
         Subject::Product(after.id),
         detail,
     )?;
-    Ok(after.sku)
+    Ok(after.columns.sku)
 }
 
 /// Deletes a product that no key and no order refers to.
@@ -389,29 +305,30 @@ fn sequence_name(conn: &mut DbConnection, id: Option<SequenceId>) -> Result<Opti
 fn view(conn: &mut DbConnection, product: Product, now: Timestamp) -> Result<ProductView> {
     let sequence = sequence_name(conn, product.sequence_id)?;
     let available = stock::available(conn, &product, now)?;
+    let Product { id, columns } = product;
     Ok(ProductView {
-        id: product.id,
-        sku: product.sku,
-        name: product.name,
-        status: product.status,
-        is_virtual: product.is_virtual,
-        downloadable: product.downloadable,
-        sells_keys: product.sells_keys,
-        activation_managed: product.activation_managed,
+        id,
+        sku: columns.sku,
+        name: columns.name,
+        status: columns.status,
+        is_virtual: columns.is_virtual,
+        downloadable: columns.downloadable,
+        sells_keys: columns.sells_keys,
+        activation_managed: columns.activation_managed,
         sequence,
-        delivery_quantity: product.delivery_quantity,
-        activation_limit_basis: product.activation_limit_basis,
-        number_prefix: product.number_prefix,
-        renew_by_days: product.renew_by_days,
-        grace_days: product.grace_days,
-        auto_deliver: product.auto_deliver,
-        self_release: product.self_release,
-        releases_per_month: product.releases_per_month,
-        entitlements: product.entitlements,
-        extra: product.extra,
+        delivery_quantity: columns.delivery_quantity,
+        activation_limit_basis: columns.activation_limit_basis,
+        number_prefix: columns.number_prefix,
+        renew_by_days: columns.renew_by_days,
+        grace_days: columns.grace_days,
+        auto_deliver: columns.auto_deliver,
+        self_release: columns.self_release,
+        releases_per_month: columns.releases_per_month,
+        entitlements: columns.entitlements,
+        extra: columns.extra,
         available,
-        created_at: product.created_at,
-        updated_at: product.updated_at,
+        created_at: columns.created_at,
+        updated_at: columns.updated_at,
     })
 }
 

@@ -98,7 +98,11 @@ impl KeyFolder {
     }
 
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        fs::create_dir_all(&self.path)?;
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+        folder.create(&self.path)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]

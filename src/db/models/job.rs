@@ -71,9 +71,9 @@ impl Job {
             .map(drop)
     }
 
-    /// Whether work of this kind waits or runs.
+    /// Whether work of this kind is not done yet, given up or not.
     pub(crate) fn is_pending(conn: &mut DbConnection, kind: &str) -> QueryResult<bool> {
-        let pending = jobs::table.filter(jobs::kind.eq(kind).and(jobs::state.ne(JobState::Dead)));
+        let pending = jobs::table.filter(jobs::kind.eq(kind));
         diesel::select(diesel::dsl::exists(pending)).get_result(conn)
     }
 

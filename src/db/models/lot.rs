@@ -28,6 +28,8 @@ word_enum! {
 pub(crate) struct Lot {
     pub id: LotId,
     pub heartbeat_at: Timestamp,
+    /// Set when the import was given up; its keys are being deleted.
+    pub abandoned_at: Option<Timestamp>,
 }
 
 impl Lot {

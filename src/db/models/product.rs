@@ -1,5 +1,7 @@
 //! Products.
 
+use std::ops::Deref;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -35,10 +37,19 @@ word_enum! {
 }
 
 /// Something a shop sells.
-#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
-#[diesel(table_name = products, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable)]
+#[diesel(table_name = products, check_for_backend(MultiBackend))]
 pub(crate) struct Product {
     pub id: ProductId,
+    #[diesel(embed)]
+    pub columns: ProductColumns,
+}
+
+/// What a product is made with and what an edit may change. `api/products.rs` says what each means.
+#[derive(Clone, Debug, PartialEq, Selectable, Queryable, Insertable, AsChangeset)]
+#[diesel(table_name = products, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
+pub(crate) struct ProductColumns {
     pub sku: String,
     pub name: String,
     pub status: ProductStatus,
@@ -61,30 +72,12 @@ pub(crate) struct Product {
     pub updated_at: Timestamp,
 }
 
-/// A product about to be made.
-#[derive(Debug, Insertable)]
-#[diesel(table_name = products, treat_none_as_default_value = false)]
-pub(crate) struct NewProduct {
-    pub sku: String,
-    pub name: String,
-    pub status: ProductStatus,
-    pub is_virtual: bool,
-    pub downloadable: bool,
-    pub sells_keys: bool,
-    pub activation_managed: bool,
-    pub sequence_id: Option<SequenceId>,
-    pub delivery_quantity: i64,
-    pub activation_limit_basis: LimitBasis,
-    pub number_prefix: String,
-    pub renew_by_days: i64,
-    pub grace_days: i64,
-    pub auto_deliver: bool,
-    pub self_release: bool,
-    pub releases_per_month: Option<i64>,
-    pub entitlements: JsonObject,
-    pub extra: JsonObject,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
+impl Deref for Product {
+    type Target = ProductColumns;
+
+    fn deref(&self) -> &ProductColumns {
+        &self.columns
+    }
 }
 
 impl Product {
@@ -133,7 +126,10 @@ impl Product {
     }
 
     /// Makes the product; `None` when the sku is taken.
-    pub(crate) fn insert(conn: &mut DbConnection, new: &NewProduct) -> QueryResult<Option<Self>> {
+    pub(crate) fn insert(
+        conn: &mut DbConnection,
+        new: &ProductColumns,
+    ) -> QueryResult<Option<Self>> {
         let made = OnBoth(
             diesel::insert_into(products::table)
                 .values(new)
@@ -150,7 +146,7 @@ impl Product {
     /// Writes every column.
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
         diesel::update(products::table.find(self.id))
-            .set(self)
+            .set(&self.columns)
             .execute(conn)
             .map(drop)
     }
