@@ -82,6 +82,12 @@ on_both_databases! {
 #[test]
 fn the_openapi_document_is_the_one_that_was_agreed() {
     let document = serde_json::to_value(countersign::api::document()).unwrap();
+    let declared: Vec<_> = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["name"].clone())
+        .collect();
     let mut ids = std::collections::HashSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -92,6 +98,11 @@ fn the_openapi_document_is_the_one_that_was_agreed() {
                     .as_str()
                     .is_some_and(|text| !text.is_empty()),
                 "{method} {path}"
+            );
+            let tags = operation["tags"].as_array().unwrap();
+            assert!(
+                tags.len() == 1 && declared.contains(&tags[0]),
+                "{method} {path}: {tags:?}"
             );
             assert!(
                 operation["responses"]

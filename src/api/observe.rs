@@ -47,12 +47,12 @@ pub(crate) async fn observe(
         .match_pattern()
         .unwrap_or_else(|| "(none)".to_owned());
     let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
+    let duration_us = started.elapsed().as_micros();
     match response.response().error() {
         Some(error) if status >= 500 => {
-            tracing::error!(request.id = id, %method, route, status, duration_ms, %error, "request failed");
+            tracing::error!(request.id = id, %method, route, status, duration_us, %error, "request failed");
         }
-        _ => tracing::info!(request.id = id, %method, route, status, duration_ms, "request"),
+        _ => tracing::info!(request.id = id, %method, route, status, duration_us, "request"),
     }
     Ok(response)
 }

@@ -15,15 +15,16 @@ macro_rules! routes {
 
         fn add_operations(document: &mut utoipa::openapi::OpenApi) {
             let mut schemas = Vec::new();
-            $($( pastey::paste! {
-                document.paths.add_path_operation(
-                    $path,
-                    <$module::[<__path_ $handler>] as utoipa::Path>::methods(),
-                    <$module::[<__path_ $handler>] as utoipa::Path>::operation(),
-                );
-                <$module::[<__path_ $handler>] as utoipa::__dev::SchemaReferences>::schemas(&mut schemas);
-                debug_assert_eq!(<$module::[<__path_ $handler>] as utoipa::Path>::path(), $path);
-            } )+)+
+            $($( pastey::paste! { {
+                use $module::[<__path_ $handler>] as Described;
+                let mut operation = <Described as utoipa::Path>::operation();
+                let tags = <Described as utoipa::__dev::Tags<'_>>::tags();
+                operation.tags = Some(tags.iter().map(ToString::to_string).collect());
+                let methods = <Described as utoipa::Path>::methods();
+                document.paths.add_path_operation($path, methods, operation);
+                <Described as utoipa::__dev::SchemaReferences>::schemas(&mut schemas);
+                debug_assert_eq!(<Described as utoipa::Path>::path(), $path);
+            } } )+)+
             let components = document.components.get_or_insert_default();
             components.schemas.extend(schemas);
         }

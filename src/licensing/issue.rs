@@ -217,18 +217,20 @@ fn assign(
     needs: &[Need<'_>],
     mut claimed: BTreeMap<ProductId, Vec<(StockRow, Key)>>,
 ) -> Result<()> {
+    let gone = || Error::internal("a key was in stock and could not be assigned");
+    let rows: Vec<StockRow> = claimed.values().flatten().map(|(row, _)| *row).collect();
+    if !StockRow::take(tx, &rows)? {
+        return Err(gone());
+    }
     let mut numbers = Vec::new();
     for need in needs {
-        let available = claimed
+        let keys = claimed
             .get_mut(&need.product.id)
             .map(|keys| keys.drain(..need.keys));
-        for (row, mut key) in available.into_iter().flatten() {
+        for (_, mut key) in keys.into_iter().flatten() {
             let assignment = assignment(need, order, &key, cx.now);
-            if !StockRow::take(tx, &[row])? || !Key::assign(tx, key.id, &assignment)? {
-                return Err(Error::internal(format!(
-                    "key {} was in stock and could not be assigned",
-                    key.id
-                )));
+            if !Key::assign(tx, key.id, &assignment)? {
+                return Err(gone());
             }
             key.number_prefix = assignment.number_prefix;
             numbers.push(number::full(&key));

@@ -4,6 +4,8 @@
 //! it was. Rows of unpublished lots are stepped over as ranges, never one by one: an import of a
 //! million keys may be staged beside the last few that are for sale.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -109,9 +111,21 @@ impl StockRow {
 
     /// Takes the rows out of stock; `false` when one was not there any more.
     pub(crate) fn take(conn: &mut DbConnection, rows: &[Self]) -> QueryResult<bool> {
+        let mut by_lot: BTreeMap<_, Vec<i64>> = BTreeMap::new();
         for row in rows {
-            let own = (row.sequence_id, row.product_id, row.lot_id, row.key_id);
-            if diesel::delete(stock::table.find(own)).execute(conn)? != 1 {
+            let lot = (row.sequence_id, row.product_id, row.lot_id);
+            by_lot.entry(lot).or_default().push(row.key_id);
+        }
+        for ((sequence, product_id, lot), key_ids) in by_lot {
+            let there = stock::table
+                .filter(
+                    stock::sequence_id
+                        .eq(sequence)
+                        .and(stock::product_id.eq(product_id)),
+                )
+                .filter(stock::lot_id.eq(lot).and(stock::key_id.eq_any(&key_ids)));
+            let gone = each_backend!(conn, |inner| diesel::delete(there).execute(inner))?;
+            if gone != key_ids.len() {
                 return Ok(false);
             }
         }
