@@ -79,6 +79,24 @@ processes_on_both_databases! {
         database.check_integrity();
     }
 
+    fn what_was_held_in_memory_is_written_at_the_stop(database: TestDatabase) {
+        let server = ServerProcess::start(database);
+        let admin = server.admin(database);
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            admin.make_stocked_product("editor", "", &["K1"]).await;
+            let (_, key) = admin.buy("1", "editor").await;
+            let first = admin.activate(&key, "m1").await.ok();
+            admin.post("/v1/activations/renew", json!({ "token": first["token"] })).await.ok();
+            admin.activate("unknown", "m1").await.refused(404, "key_not_found");
+        });
+        assert!(server.terminate().0.success());
+        let mut conn = database.connect();
+        let seen = "SELECT COUNT(*) AS number FROM activations WHERE last_seen_at > activated_at";
+        assert_eq!(crate::support::database::number(&mut conn, seen), 1);
+        let refused = "SELECT COUNT(*) AS number FROM refusals";
+        assert_eq!(crate::support::database::number(&mut conn, refused), 1);
+    }
+
     fn a_database_of_a_newer_version_is_refused(database: TestDatabase) {
         run_ok(database, &["migrate"]);
         let newer = "INSERT INTO __diesel_schema_migrations (version, run_on) \

@@ -157,3 +157,30 @@ fn mounted_secrets_that_the_group_may_read_are_accepted_when_the_settings_say_so
     let server = ServerProcess::start_with(&database, &["--config", settings.to_str().unwrap()]);
     assert!(server.terminate().0.success());
 }
+
+#[test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+fn processes_that_start_first_at_the_same_time_make_one_set_of_keys() {
+    let database = TestDatabase::empty_postgres();
+    let servers: Vec<_> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| ServerProcess::start(&database)))
+            .collect();
+        starting
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(files(&database).len(), 3);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let published: std::collections::HashSet<_> = servers
+        .iter()
+        .map(|server| {
+            runtime.block_on(async { server.software().get("/.well-known/jwks.json").await.text })
+        })
+        .collect();
+    assert_eq!(published.len(), 1, "{published:?}");
+    for server in servers {
+        assert!(server.terminate().0.success());
+    }
+}
