@@ -10,7 +10,6 @@
 use serde_json::{Map, Value};
 
 pub use crate::codes::Code;
-use crate::db::models::key::KeyId;
 
 /// The rules say no.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +22,8 @@ pub struct Refusal {
     pub facts: Map<String, Value>,
     /// For [`Code::ValidationFailed`]: which fields, and why.
     pub errors: Vec<FieldError>,
-    /// The key it is about, for counting; never shown.
-    pub(crate) key: Option<KeyId>,
+    /// The id of the key it is about, for counting; never shown.
+    pub(crate) key: Option<i64>,
 }
 
 /// One wrong member of a request.
@@ -87,9 +86,9 @@ impl Refusal {
         self
     }
 
-    /// Says which key it is about.
+    /// Says which key it is about, by its id.
     #[must_use]
-    pub(crate) fn about(mut self, key: KeyId) -> Self {
+    pub(crate) fn about(mut self, key: i64) -> Self {
         self.key = Some(key);
         self
     }

@@ -6,15 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::db::models::job::Job;
+use crate::db::models::job::{DELETE_KEYS, Job, SERVE_WAITING_ORDERS};
 use crate::db::models::sequence::SequenceId;
 use crate::error::{Error, Result};
 use crate::licensing::sequences;
-
-/// Serves the orders that wait for keys of a sequence (`sequence`: its id).
-pub(crate) const SERVE_WAITING_ORDERS: &str = "serve_waiting_orders";
-/// Deletes the unassigned keys of a deleted sequence (`sequence`: its id).
-pub(crate) const DELETE_KEYS: &str = "delete_keys";
 
 /// How long a worker has a job before another may take it over; extended while it runs.
 const LEASE_SECONDS: i64 = 60;

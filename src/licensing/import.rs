@@ -17,7 +17,7 @@ use super::import_format::FailedLine;
 use super::{orders, products, sequences, stock};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::db::models::job::Job;
+use crate::db::models::job::{self, Job};
 use crate::db::models::key::{Key, KeySource, KeyStatus, NewKey};
 use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::{Product, ProductId};
@@ -25,7 +25,6 @@ use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
 use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, FieldError, Refusal, Result};
-use crate::jobs;
 
 /// Keys per transaction: it stays short.
 const CHUNK: usize = 1000;
@@ -356,7 +355,7 @@ fn stage(
     now: Timestamp,
 ) -> Result<u64> {
     // A deleted sequence's keys go in small steps: their texts are free all the same.
-    if Job::is_pending(tx, jobs::DELETE_KEYS)? {
+    if Job::is_pending(tx, job::DELETE_KEYS)? {
         let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
         Key::delete_doomed(tx, &hashes)?;
     }

@@ -31,7 +31,7 @@ pub(crate) fn release(tx: &mut DbConnection, cx: &Context, credential: &Credenti
     match open {
         Some(activation) => release_open(tx, cx, &standing, &activation),
         None if ReleasedActivation::exists(tx, key, credential.installation_id())? => Ok(()),
-        None => Err(Refusal::new(Code::ActivationNotFound).about(key).into()),
+        None => Err(Refusal::new(Code::ActivationNotFound).about(key.0).into()),
     }
 }
 
@@ -58,7 +58,7 @@ fn release_open(
 ) -> Result<()> {
     let Standing { key, product } = standing;
     if cx.actor == Actor::Public && !product.self_release {
-        return Err(Refusal::new(Code::ReleaseNotAllowed).about(key.id).into());
+        return Err(Refusal::new(Code::ReleaseNotAllowed).about(key.id.0).into());
     }
     if let Some(limit) = product.releases_per_month
         && ReleasedActivation::count_since(tx, key.id, cx.now.start_of_month())? >= limit
@@ -69,7 +69,7 @@ fn release_open(
         );
         return Err(refusal
             .with("releases_per_month", limit)
-            .about(key.id)
+            .about(key.id.0)
             .into());
     }
     activation.release(tx, cx.actor.as_str(), cx.now)?;

@@ -27,7 +27,7 @@ pub(crate) fn renew(
     standing.verdict(None, Purpose::Continue, now)?;
     let activation = Activation::find(conn, standing.key.id, credential.installation_id())?
         .filter(|activation| credential.names(activation))
-        .ok_or_else(|| Refusal::new(Code::ActivationNotFound).about(standing.key.id))?;
+        .ok_or_else(|| Refusal::new(Code::ActivationNotFound).about(standing.key.id.0))?;
     let open = open_count(conn, standing.key.id)?;
     Ok(Grant {
         standing,

@@ -8,14 +8,13 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::text::{Extra, Name};
 use crate::clock::Timestamp;
-use crate::db::models::job::Job;
+use crate::db::models::job::{self, Job};
 use crate::db::models::key::Key;
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{KeyCounts, Sequence, SequenceId, SequenceSource};
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, FieldError, Refusal, Result};
-use crate::jobs;
 
 /// Keys that one step of a deletion takes, so that no transaction is long.
 const SLICE: i64 = 1000;
@@ -138,8 +137,8 @@ pub(crate) fn delete_sequence(tx: &mut DbConnection, cx: &Context, name: &str) -
     let payload = JsonObject::of(json!({ "sequence": sequence.id }));
     Job::enqueue(
         tx,
-        jobs::DELETE_KEYS,
-        &format!("{}:{}", jobs::DELETE_KEYS, sequence.id),
+        job::DELETE_KEYS,
+        &format!("{}:{}", job::DELETE_KEYS, sequence.id),
         &payload,
         cx.now,
     )?;

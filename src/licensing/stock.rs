@@ -8,13 +8,12 @@ use super::products;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::db::models::job::Job;
+use crate::db::models::job::{self, Job};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::SequenceId;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
 use crate::error::Result;
-use crate::jobs;
 
 /// How much of a product can be sold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -80,8 +79,8 @@ pub(crate) fn wake_waiting_orders(
     let payload = JsonObject::of(json!({ "sequence": sequence }));
     Job::enqueue(
         tx,
-        jobs::SERVE_WAITING_ORDERS,
-        &format!("{}:{sequence}", jobs::SERVE_WAITING_ORDERS),
+        job::SERVE_WAITING_ORDERS,
+        &format!("{}:{sequence}", job::SERVE_WAITING_ORDERS),
         &payload,
         now,
     )?;

@@ -56,11 +56,11 @@ impl Tally {
     }
 
     /// Counts a refusal; `None` for a key that is not known.
-    pub(crate) fn refused(&self, key: Option<KeyId>, code: Code, now: Timestamp) {
+    pub(crate) fn refused(&self, key: Option<i64>, code: Code, now: Timestamp) {
         let mut pending = self.pending();
         let key = key
             .filter(|_| pending.refused.len() < CAPACITY)
-            .map_or(0, |key| key.0);
+            .unwrap_or(0);
         *pending.refused.entry((now.day(), key, code)).or_default() += 1;
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn validate(
         Ok(()) => match &input.installation_id {
             Some(installation) => match Activation::find(conn, standing.key.id, installation)? {
                 Some(_) => None,
-                None => Some(Refusal::new(Code::InstallationNotActivated).about(standing.key.id)),
+                None => Some(Refusal::new(Code::InstallationNotActivated).about(standing.key.id.0)),
             },
             None => standing.admit_one_more(open).err(),
         },

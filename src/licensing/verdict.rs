@@ -82,7 +82,7 @@ impl Standing {
         } else {
             return Ok(());
         };
-        Err(Refusal::new(code).about(key.id))
+        Err(Refusal::new(code).about(key.id.0))
     }
 
     /// The limit, for one activation more beside `open` ones.
@@ -100,7 +100,7 @@ impl Standing {
             )
             .with("max_activations", max)
             .with("activations", used)
-            .about(self.key.id)),
+            .about(self.key.id.0)),
             _ => Ok(()),
         }
     }

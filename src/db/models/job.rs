@@ -8,6 +8,11 @@ use crate::db::models::Columns;
 use crate::db::schema::jobs;
 use crate::db::types::{JsonObject, word_enum};
 
+/// Serves the orders that wait for keys of a sequence (`sequence`: its id).
+pub(crate) const SERVE_WAITING_ORDERS: &str = "serve_waiting_orders";
+/// Deletes the unassigned keys of a deleted sequence (`sequence`: its id).
+pub(crate) const DELETE_KEYS: &str = "delete_keys";
+
 word_enum! {
     /// Where a job stands. A job that is done is gone.
     pub enum JobState {
