@@ -12,7 +12,7 @@ use super::events::{self, Subject};
 use super::{number, stock};
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::db::models::key::{Assignment, Key, KeyStatus};
+use crate::db::models::key::{Assignment, Key, KeyId, KeyStatus};
 use crate::db::models::order::{IssueState, Order, OrderLine, OrderLineId};
 use crate::db::models::product::{LimitBasis, Product, ProductId};
 use crate::db::models::sequence::{Sequence, SequenceId};
@@ -223,17 +223,25 @@ fn assign(
         return Err(gone());
     }
     let mut numbers = Vec::new();
+    // Keys of one import mostly get the same: one statement for all of them.
+    let mut alike: Vec<(Assignment, Vec<KeyId>)> = Vec::new();
     for need in needs {
         let keys = claimed
             .get_mut(&need.product.id)
             .map(|keys| keys.drain(..need.keys));
         for (_, mut key) in keys.into_iter().flatten() {
             let assignment = assignment(need, order, &key, cx.now);
-            if !Key::assign(tx, key.id, &assignment)? {
-                return Err(gone());
-            }
-            key.number_prefix = assignment.number_prefix;
+            key.number_prefix.clone_from(&assignment.number_prefix);
             numbers.push(number::full(&key));
+            match alike.last_mut() {
+                Some((last, ids)) if *last == assignment => ids.push(key.id),
+                _ => alike.push((assignment, vec![key.id])),
+            }
+        }
+    }
+    for (assignment, ids) in alike {
+        if !Key::assign(tx, &ids, &assignment)? {
+            return Err(gone());
         }
     }
     settle(order, IssueState::Done);

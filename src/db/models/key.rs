@@ -99,7 +99,7 @@ pub(crate) struct NewKey {
 }
 
 /// What issuing writes on a key.
-#[derive(Debug, AsChangeset)]
+#[derive(Debug, PartialEq, AsChangeset)]
 #[diesel(table_name = keys, treat_none_as_null = true)]
 pub(crate) struct Assignment {
     pub product_id: ProductId,
@@ -216,17 +216,18 @@ impl Key {
         Ok(stored)
     }
 
-    /// Assigns a key that was never assigned; `false` when it was.
+    /// Assigns keys that were never assigned, all in the same way; `false` when one was.
     pub(crate) fn assign(
         conn: &mut DbConnection,
-        id: KeyId,
+        ids: &[KeyId],
         assignment: &Assignment,
     ) -> QueryResult<bool> {
-        let free = keys::table
-            .find(id)
-            .filter(keys::assigned_at.is_null())
-            .filter(keys::status.eq(KeyStatus::Active));
-        Ok(diesel::update(free).set(assignment).execute(conn)? == 1)
+        let free = keys::table.filter(keys::id.eq_any(ids)).filter(
+            keys::assigned_at
+                .is_null()
+                .and(keys::status.eq(KeyStatus::Active)),
+        );
+        Ok(diesel::update(free).set(assignment).execute(conn)? == ids.len())
     }
 
     /// Writes where the key stands.
