@@ -45,6 +45,9 @@ on_both_databases! {
         app.admin.make_product("plan", json!({ "status": "draft" })).await;
         app.admin.import("plan", "", &["K1"]).await.ok();
         app.admin.order("1", "plan", 1, "completed").await.refused(422, "validation_failed");
+        let shop = app.shop().await;
+        shop.get("/v1/products/plan").await.refused(404, "product_not_found");
+        assert_eq!(shop.get("/v1/products").await.ok()["items"], json!([]), "a shop sees what can be sold");
         app.admin.patch("/v1/products/plan", json!({ "status": "published" })).await.ok();
         assert_eq!(app.admin.buy("1", "plan").await.1, "K1");
     }

@@ -11,9 +11,9 @@ use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::db::models::product::{LimitBasis, ProductColumns, ProductStatus};
 use crate::error::{FieldError, Refusal, Result};
+use crate::licensing::context::Context;
 use crate::licensing::products::{self, ProductView};
 use crate::licensing::text::{Extra, Name};
 
@@ -116,11 +116,11 @@ impl ProductBody {
 pub(crate) async fn list_products(
     call: Call<LookAtSales, (Filter<Nothing>, Page)>,
 ) -> ApiResult<web::Json<List<ProductView>>> {
-    let (now, Page(page)) = (call.cx.now, call.input.1);
+    let (cx, (_, Page(page))) = (call.cx, call.input);
     let list = call
         .app
         .db
-        .read(move |conn| products::list_products(conn, &page, now))
+        .read(move |conn| products::list_products(conn, &cx, &page))
         .await?;
     Ok(web::Json(list.into()))
 }
@@ -140,7 +140,7 @@ pub(crate) async fn create_product(
         );
     };
     let prefix = call.app.config.products.number_prefix.clone();
-    let now = cx.now;
+    let (now, reader) = (cx.now, cx.clone());
     let mut columns = ProductColumns::new(sku, prefix, now);
     let mut sequence = None;
     body.apply(&mut columns, &mut sequence);
@@ -149,7 +149,7 @@ pub(crate) async fn create_product(
         .db
         .write(move |tx| products::create_product(tx, &cx, columns.clone(), sequence.as_deref()))
         .await?;
-    Ok(HttpResponse::Created().json(show(&call.app, sku, now).await?))
+    Ok(HttpResponse::Created().json(show(&call.app, reader, sku).await?))
 }
 
 /// Show a product
@@ -161,7 +161,7 @@ pub(crate) async fn show_product(
     call: Call<LookAtSales, web::Path<Name>>,
 ) -> ApiResult<web::Json<ProductView>> {
     let sku = call.input.into_inner().into_string();
-    Ok(web::Json(show(&call.app, sku, call.cx.now).await?))
+    Ok(web::Json(show(&call.app, call.cx, sku).await?))
 }
 
 /// Change a product; what is left out stays
@@ -174,7 +174,7 @@ pub(crate) async fn update_product(
     call: Call<Manage, (web::Path<Name>, Body<ProductBody>)>,
 ) -> ApiResult<web::Json<ProductView>> {
     let (cx, (sku, Body(body))) = (call.cx, call.input);
-    let now = cx.now;
+    let reader = cx.clone();
     let sku = call
         .app
         .db
@@ -186,7 +186,7 @@ pub(crate) async fn update_product(
         })
         .await?;
     call.app.nudge_jobs();
-    Ok(web::Json(show(&call.app, sku, now).await?))
+    Ok(web::Json(show(&call.app, reader, sku).await?))
 }
 
 /// Delete a product that no key and no order refers to
@@ -204,8 +204,8 @@ pub(crate) async fn delete_product(call: Call<Manage, web::Path<Name>>) -> ApiRe
 }
 
 /// Counting stock is no work for a transaction that others wait for.
-async fn show(app: &App, sku: String, now: Timestamp) -> Result<ProductView> {
+async fn show(app: &App, cx: Context, sku: String) -> Result<ProductView> {
     app.db
-        .read(move |conn| products::show_product(conn, &sku, now))
+        .read(move |conn| products::show_product(conn, &cx, &sku))
         .await
 }

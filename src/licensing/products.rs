@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::context::Context;
+use super::context::{Actor, Context};
 use super::events::{self, Subject};
 use super::{sequences, stock};
 use crate::clock::Timestamp;
+use crate::db::models::account::Role;
 use crate::db::models::product::{LimitBasis, Product, ProductColumns, ProductId, ProductStatus};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
@@ -250,34 +251,49 @@ pub(crate) fn delete_product(tx: &mut DbConnection, cx: &Context, sku: &str) -> 
     )
 }
 
-/// One product.
+/// One product. To a shop a draft is unknown.
 ///
 /// # Errors
 /// `product_not_found`.
 pub(crate) fn show_product(
     conn: &mut DbConnection,
+    cx: &Context,
     sku: &str,
-    now: Timestamp,
 ) -> Result<ProductView> {
-    let product = Product::find_by_sku(conn, sku)?.ok_or_else(|| not_found(sku))?;
-    view(conn, product, now)
+    let only = cx.actor.sees_only();
+    let product = Product::find_by_sku(conn, sku)?
+        .filter(|product| only.is_none_or(|status| product.status == status))
+        .ok_or_else(|| not_found(sku))?;
+    view(conn, product, cx.now)
 }
 
-/// The products.
+/// The products that the caller may see: a shop sees what can be sold.
 ///
 /// # Errors
 /// The database's.
 pub(crate) fn list_products(
     conn: &mut DbConnection,
+    cx: &Context,
     page: &PageRequest,
-    now: Timestamp,
 ) -> Result<Paged<ProductView>> {
-    let Paged { items, next } = Product::list(conn, page)?;
+    let Paged { items, next } = Product::list(conn, cx.actor.sees_only(), page)?;
     let items = items
         .into_iter()
-        .map(|product| view(conn, product, now))
+        .map(|product| view(conn, product, cx.now))
         .collect::<Result<_>>()?;
     Ok(Paged { items, next })
+}
+
+impl Actor {
+    /// The status of the only products that the actor sees; `None` for all.
+    fn sees_only(&self) -> Option<ProductStatus> {
+        match self {
+            Self::Account {
+                role: Role::Shop, ..
+            } => Some(ProductStatus::Published),
+            _ => None,
+        }
+    }
 }
 
 /// `product_not_found`, naming it.

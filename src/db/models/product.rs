@@ -167,12 +167,19 @@ impl Product {
             .map(drop)
     }
 
-    pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {
-        let rows = Self::query()
+    /// The products, or those of one status.
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        status: Option<ProductStatus>,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let mut query = Self::query()
             .filter(products::id.gt(page.after_id()))
-            .order(products::id)
-            .limit(page.fetch())
-            .load(conn)?;
+            .into_boxed();
+        if let Some(status) = status {
+            query = query.filter(products::status.eq(status));
+        }
+        let rows = query.order(products::id).limit(page.fetch()).load(conn)?;
         Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
     }
 }
