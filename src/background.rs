@@ -13,8 +13,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(15);
 /// How soon a rotation by another process is noticed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 
-/// How often keys that have expired in stock are taken out. They are not sold before that either.
-const EXPIRED_EVERY: Duration = Duration::from_secs(60);
+/// How often keys that have expired are taken out of stock (they are not sold before that either), and
+/// what died or was passed by is looked for.
+const STOCK_EVERY: Duration = Duration::from_secs(60);
 
 /// The running background tasks.
 #[derive(Debug)]
@@ -37,10 +38,10 @@ impl Background {
                 refresh_keys,
             )),
             tokio::spawn(every(
-                EXPIRED_EVERY,
+                STOCK_EVERY,
                 stopped,
                 Arc::clone(app),
-                take_out_expired,
+                look_after_stock,
             )),
             tokio::spawn(clean_up(Arc::clone(app))),
         ];
@@ -92,8 +93,12 @@ async fn clean_up(app: Arc<App>) {
     }
 }
 
-async fn take_out_expired(app: Arc<App>) {
+async fn look_after_stock(app: Arc<App>) {
     if let Err(error) = app.take_expired_keys_out_of_stock().await {
         tracing::warn!(%error, "expired keys were not taken out of stock");
     }
+    if let Err(error) = app.serve_all_waiting_orders().await {
+        tracing::warn!(%error, "waiting orders were not looked at");
+    }
+    clean_up(app).await;
 }

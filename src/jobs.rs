@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::db::models::job::{DELETE_KEYS, Job, SERVE_WAITING_ORDERS};
+use crate::db::models::job::{DELETE_KEYS, Job, RECHECK_WAITING_ORDERS, SERVE_WAITING_ORDERS};
+use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
 use crate::error::{Error, Result};
 use crate::licensing::sequences;
@@ -100,9 +101,16 @@ impl App {
 
     async fn dispatch(&self, job: &Job) -> Result<()> {
         match job.kind.as_str() {
-            SERVE_WAITING_ORDERS => self.serve_waiting_orders(sequence(job)?).await,
+            SERVE_WAITING_ORDERS => {
+                self.serve_waiting_orders(SequenceId(id(job, "sequence")?))
+                    .await
+            }
+            RECHECK_WAITING_ORDERS => {
+                self.recheck_waiting_orders(ProductId(id(job, "product")?))
+                    .await
+            }
             DELETE_KEYS => {
-                let sequence = sequence(job)?;
+                let sequence = SequenceId(id(job, "sequence")?);
                 loop {
                     self.go_on_unless_stopping()?;
                     if self
@@ -121,14 +129,10 @@ impl App {
     }
 }
 
-fn sequence(job: &Job) -> Result<SequenceId> {
-    let id = job
-        .payload
-        .0
-        .get("sequence")
-        .and_then(serde_json::Value::as_i64);
-    id.map(SequenceId)
-        .ok_or_else(|| Error::internal("the job names no sequence"))
+/// The id that a job's payload holds under this name.
+fn id(job: &Job, name: &str) -> Result<i64> {
+    let id = job.payload.0.get(name).and_then(serde_json::Value::as_i64);
+    id.ok_or_else(|| Error::internal(format!("the job names no {name}")))
 }
 
 /// Seconds before the next try: doubling from one second up to an hour.

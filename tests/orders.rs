@@ -321,4 +321,45 @@ on_both_databases! {
         let problem = app.admin.put("/v1/orders/8", nameless).await.refused(422, "validation_failed");
         assert_eq!(problem["errors"][0]["field"], "customer");
     }
+
+    async fn an_edit_of_what_a_product_needs_serves_the_orders_that_wait_for_it(app: TestApp) {
+        for (sku, before, after) in [
+            ("fewer", json!({ "delivery_quantity": 3 }), json!({ "delivery_quantity": 1 })),
+            ("seats", json!({}), json!({ "activation_limit_basis": "quantity" })),
+            ("service", json!({}), json!({ "sells_keys": false })),
+        ] {
+            app.admin.make_product(sku, before).await;
+            app.admin.import(sku, "", &[&format!("{sku}-1")]).await.ok();
+            let quantity = if sku == "fewer" { 1 } else { 3 };
+            let short = app.admin.order(sku, sku, quantity, "payment_received").await.ok();
+            assert_eq!(short["issue_state"], "waiting_stock", "{sku}");
+            app.admin.patch(&format!("/v1/products/{sku}"), after).await.ok();
+            let mut order = app.admin.get(&format!("/v1/orders/{sku}")).await.ok();
+            while order["status"] != "completed" {
+                order = app.admin.get(&format!("/v1/orders/{sku}")).await.ok();
+            }
+            let expected = if sku == "service" { "none" } else { "done" };
+            assert_eq!((&order["issue_state"], &order["issue_error"]), (&json!(expected), &Value::Null));
+        }
+    }
+
+    async fn orders_that_are_not_paid_any_more_stand_in_nobodys_way(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        for number in 0..30 {
+            app.admin.order(&format!("o{number:02}"), "editor", 1, "payment_received").await.ok();
+            app.pass_seconds(1);
+        }
+        for number in 0..29 {
+            let path = format!("/v1/orders/o{number:02}");
+            let order = app.admin.patch(&path, json!({ "status": "pending" })).await.ok();
+            assert_eq!((&order["issue_state"], &order["issue_error"]), (&json!("none"), &Value::Null));
+        }
+        app.admin.import("editor", "", &["K1"]).await.ok();
+        assert_eq!(app.admin.get("/v1/orders/o29").await.keys(), ["K1"]);
+        let late = app.admin.order("late", "editor", 1, "payment_received").await;
+        assert!(late.keys().is_empty());
+        // Paid again, it waits again.
+        let again = app.admin.patch("/v1/orders/o00", json!({ "status": "payment_received" })).await.ok();
+        assert_eq!(again["issue_state"], "waiting_stock");
+    }
 }

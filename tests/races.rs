@@ -109,6 +109,35 @@ on_both_databases! {
         assert!(join_all(calls).await.into_iter().all(|keys| keys.unwrap() == 2));
     }
 
+    async fn orders_of_two_sequences_and_imports_into_one_do_not_block_each_other(app: TestApp) {
+        for sku in ["a", "b"] {
+            app.admin.make_product(sku, json!({})).await;
+        }
+        let started = std::time::Instant::now();
+        let shop = {
+            let admin = app.admin.clone();
+            tokio::spawn(async move {
+                for number in 0..60 {
+                    let body = json!({ "status": "completed", "lines": [{ "sku": "a" }, { "sku": "b" }] });
+                    admin.put(&format!("/v1/orders/{number}"), body).await.ok();
+                }
+            })
+        };
+        for number in 0..60 {
+            app.admin.import("b", "", &[&format!("b{number}")]).await.ok();
+        }
+        shop.await.unwrap();
+        // PostgreSQL takes a second to find each deadlock.
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "they waited for each other");
+        let keys: Vec<String> = (0..60).map(|number| format!("a{number}")).collect();
+        app.admin.import("a", "", &keys.iter().map(String::as_str).collect::<Vec<_>>()).await.ok();
+        for number in 0..60 {
+            while app.admin.get(&format!("/v1/orders/{number}")).await.ok()["issue_state"] != "done" {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     async fn releases_and_activations_in_a_crowd_never_exceed_the_limit(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=3", &["K1"]).await;
         let (_, key) = app.admin.buy("1", "editor").await;

@@ -79,7 +79,15 @@ pub(crate) struct ProductBody {
 }
 
 impl ProductBody {
-    fn apply(self, fields: &mut ProductColumns, sequence: &mut Option<String>) {
+    /// The sequence that is named, if one is.
+    fn sequence(&self) -> Option<Option<String>> {
+        self.sequence
+            .0
+            .clone()
+            .map(|name| name.map(Name::into_string))
+    }
+
+    fn apply(self, fields: &mut ProductColumns) {
         self.sku.put_as(&mut fields.sku, Name::into_string);
         self.name.put_as(&mut fields.name, Name::into_string);
         self.status.put_into(&mut fields.status);
@@ -88,8 +96,6 @@ impl ProductBody {
         self.sells_keys.put_into(&mut fields.sells_keys);
         self.activation_managed
             .put_into(&mut fields.activation_managed);
-        self.sequence
-            .put_as(sequence, |name| name.map(Name::into_string));
         self.delivery_quantity
             .put_into(&mut fields.delivery_quantity);
         self.activation_limit_basis
@@ -142,12 +148,12 @@ pub(crate) async fn create_product(
     let prefix = call.app.config.products.number_prefix.clone();
     let (now, reader) = (cx.now, cx.clone());
     let mut columns = ProductColumns::new(sku, prefix, now);
-    let mut sequence = None;
-    body.apply(&mut columns, &mut sequence);
+    let sequence = body.sequence();
+    body.apply(&mut columns);
     let sku = call
         .app
         .db
-        .write(move |tx| products::create_product(tx, &cx, columns.clone(), sequence.as_deref()))
+        .write(move |tx| products::create_product(tx, &cx, columns.clone(), sequence.clone()))
         .await?;
     Ok(HttpResponse::Created().json(show(&call.app, reader, sku).await?))
 }
@@ -179,10 +185,8 @@ pub(crate) async fn update_product(
         .app
         .db
         .write(move |tx| {
-            let change = |columns: &mut ProductColumns, sequence: &mut Option<String>| {
-                body.clone().apply(columns, sequence);
-            };
-            products::update_product(tx, &cx, sku.as_str(), &change)
+            let change = |columns: &mut ProductColumns| body.clone().apply(columns);
+            products::update_product(tx, &cx, sku.as_str(), body.sequence(), &change)
         })
         .await?;
     call.app.nudge_jobs();

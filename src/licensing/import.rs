@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::import_format::FailedLine;
-use super::{orders, products, sequences, stock};
+use super::{products, sequences, stock};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::job::{self, Job};
@@ -128,10 +128,15 @@ impl App {
         target: Target,
         report: ImportReport,
     ) -> Result<ImportReport> {
-        let answer = report.clone();
+        let (answer, sequence) = (report.clone(), target.sequence);
         self.db
             .write(move |tx| publish(tx, &cx, &target, &options, &report))
             .await?;
+        // Before the answer, so that nobody who hears of the new keys gets them before those who wait;
+        // what this does not come to is the queued job's.
+        if let Err(error) = self.serve_waiting_orders(sequence).await {
+            tracing::warn!(%error, "waiting orders are left to the job");
+        }
         Ok(answer)
     }
 
@@ -396,7 +401,6 @@ fn publish(
             "the import stood still for too long and was given up",
         ));
     }
-    orders::serve_oldest_orders(tx, cx, target.sequence)?;
     stock::wake_waiting_orders(tx, target.sequence, cx.now)?;
     let detail = json!({
         "sequence": options.sequence,

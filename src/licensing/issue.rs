@@ -289,10 +289,11 @@ fn note_shortage(
     let error = JsonObject::of(json!({ "code": "out_of_stock", "shortages": shortages }));
     order.issue_state = IssueState::WaitingStock;
     if cx.actor != Actor::System {
-        // Stock that came in since it was looked at passed by this order, which was in our hands. (The
-        // job that this queues asks for no other job.)
-        for sequence in sequences(needs) {
-            stock::wake_waiting_orders(tx, sequence, cx.now)?;
+        // What came in, or what was changed, since it was looked at passed by this order, which was in
+        // our hands. (The job that this queues asks for no other job.)
+        let products: BTreeSet<_> = needs.iter().map(|need| need.product.id).collect();
+        for product in products {
+            stock::recheck_waiting_orders(tx, product, cx.now)?;
         }
     }
     if order.issue_error.as_ref() == Some(&error) {

@@ -56,12 +56,19 @@ pub(crate) fn want_keys_if_owed(
     cx: &Context,
     order: &mut Order,
 ) -> Result<()> {
-    let lines = lines_with_products(tx, order.id)?;
-    if order.issue_state == IssueState::None && issue::is_owed_keys(&lines) {
+    if order.issue_state == IssueState::None && is_owed_keys(tx, order.id)? {
         order.issue_state = IssueState::Wanted;
         order.issue_wanted_at = Some(cx.now);
     }
     Ok(())
+}
+
+/// Whether the lines of an order need keys as they and their products are now.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn is_owed_keys(conn: &mut DbConnection, order: OrderId) -> Result<bool> {
+    Ok(issue::is_owed_keys(&lines_with_products(conn, order)?))
 }
 
 /// Refund and cancel disable the order's keys; paid again, exactly those are enabled again.
@@ -71,12 +78,12 @@ fn follow_money(
     order: &mut Order,
     old: OrderState,
 ) -> Result<()> {
+    if !order.state.is_paid() && order.issue_state != IssueState::Done {
+        order.issue_state = IssueState::None;
+        order.issue_wanted_at = None;
+        order.issue_error = None;
+    }
     if matches!(order.state, OrderState::Cancelled | OrderState::Refunded) {
-        if order.issue_state != IssueState::Done {
-            order.issue_state = IssueState::None;
-            order.issue_wanted_at = None;
-            order.issue_error = None;
-        }
         change_keys(tx, cx, order.id, "key.disabled", |key| {
             let disable = key.status != KeyStatus::Disabled;
             if disable {

@@ -10,14 +10,15 @@ use super::accounts::account_not_found;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::{move_order, want_keys_if_owed};
+use super::order_progress::{is_owed_keys, move_order, want_keys_if_owed};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::account::{Account, AccountId, Role};
 use crate::db::models::customer::{Customer, CustomerId};
-use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus};
+use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus, WaitingFor};
+use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
@@ -25,12 +26,8 @@ use crate::error::{Code, Error, FieldError, Refusal, Result};
 
 /// How far a shop's clock may be ahead of ours.
 const MAX_DAYS_AHEAD: i64 = 1;
-/// Waiting orders that are served in the transaction that brings new stock, so that it stays short.
-const SERVED_AT_ONCE: i64 = 25;
 /// Waiting orders read at once.
 const PAGE: i64 = 100;
-/// Before every order.
-const FROM_THE_OLDEST: (Timestamp, OrderId) = (Timestamp::EARLIEST, OrderId(0));
 
 /// An order as its shop reports it, whole.
 #[derive(Clone, Debug)]
@@ -197,28 +194,32 @@ pub(crate) fn issue_again(
 /// # Errors
 /// The database's.
 pub(crate) fn serve_waiting_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
-    let Some(mut order) = Order::lock_if_free(tx, id)? else {
-        return Ok(());
-    };
-    let before = order.clone();
-    move_order(tx, cx, &mut order, None)?;
-    finish(tx, cx, order, &before, Saved::Alone)
+    match Order::lock_if_free(tx, id)? {
+        Some(order) => {
+            let before = order.clone();
+            go_on(tx, cx, order, &before)
+        }
+        None => Ok(()),
+    }
 }
 
-/// Serves the oldest of the orders that wait for keys of this sequence, in the transaction that brings
-/// new ones, so that nobody who comes later gets them first. The rest is a job's.
+fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order, before: &Order) -> Result<()> {
+    move_order(tx, cx, &mut order, None)?;
+    finish(tx, cx, order, before, Saved::Alone)
+}
+
+/// Ends the waiting of an order that needs no keys any more.
 ///
 /// # Errors
 /// The database's.
-pub(crate) fn serve_oldest_orders(
-    tx: &mut DbConnection,
-    cx: &Context,
-    sequence: SequenceId,
-) -> Result<()> {
-    for (_, id) in Order::waiting_for(tx, sequence, FROM_THE_OLDEST, SERVED_AT_ONCE)? {
-        serve_waiting_order(tx, cx, id)?;
+pub(crate) fn settle_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
+    match Order::lock_if_free(tx, id)? {
+        Some(order) if !is_owed_keys(tx, id)? => {
+            let before = order.clone();
+            go_on(tx, cx, order, &before)
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The order of this name.
@@ -322,11 +323,59 @@ impl App {
     /// # Errors
     /// The database's; orders served by then stay served. [`Error::Unavailable`] when the server stops.
     pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
-        let mut after = FROM_THE_OLDEST;
+        self.go_through_waiting_orders(WaitingFor::Sequence(sequence), move |tx, cx, id| {
+            // What comes in later is another job's, which begins with the oldest again.
+            let any_left = StockRow::exists(tx, sequence)?;
+            if any_left {
+                serve_waiting_order(tx, cx, id)?;
+            }
+            Ok(any_left)
+        })
+        .await
+    }
+
+    /// Looks again at the orders that wait for keys of this product, after what they need, or where it
+    /// comes from, has changed.
+    ///
+    /// # Errors
+    /// As [`App::serve_waiting_orders`].
+    pub(crate) async fn recheck_waiting_orders(&self, product: ProductId) -> Result<()> {
+        // Whoever can be served is, oldest first: going through the orders of one product would hand a
+        // key that comes in meanwhile to whichever order it had come to.
+        self.serve_all_waiting_orders().await?;
+        self.go_through_waiting_orders(WaitingFor::Product(product), |tx, cx, id| {
+            settle_order(tx, cx, id)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Serves whoever waits beside stock, in case somebody was passed by.
+    ///
+    /// # Errors
+    /// As [`App::serve_waiting_orders`].
+    pub async fn serve_all_waiting_orders(&self) -> Result<()> {
+        let sequences = self
+            .db
+            .read(|conn| Ok(Order::sequences_waited_for(conn)?))
+            .await?;
+        for sequence in sequences {
+            self.serve_waiting_orders(sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls `serve` for each, until it says that it is of no use to go on.
+    async fn go_through_waiting_orders(
+        &self,
+        what: WaitingFor,
+        serve: impl Fn(&mut DbConnection, &Context, OrderId) -> Result<bool> + Clone + Send + 'static,
+    ) -> Result<()> {
+        let mut after = (Timestamp::EARLIEST, OrderId(0));
         loop {
             let waiting = self
                 .db
-                .read(move |conn| Ok(Order::waiting_for(conn, sequence, after, PAGE)?))
+                .read(move |conn| Ok(Order::waiting_for(conn, what, after, PAGE)?))
                 .await?;
             let Some(last) = waiting.last() else {
                 return Ok(());
@@ -334,19 +383,8 @@ impl App {
             after = *last;
             for (_, id) in waiting {
                 self.go_on_unless_stopping()?;
-                let cx = Context::system(self.clock.now());
-                let any_left = self
-                    .db
-                    .write(move |tx| {
-                        // What comes in later is another job's, which begins with the oldest again.
-                        let any_left = StockRow::exists(tx, sequence)?;
-                        if any_left {
-                            serve_waiting_order(tx, &cx, id)?;
-                        }
-                        Ok(any_left)
-                    })
-                    .await?;
-                if !any_left {
+                let (cx, serve) = (Context::system(self.clock.now()), serve.clone());
+                if !self.db.write(move |tx| serve(tx, &cx, id)).await? {
                     return Ok(());
                 }
             }

@@ -142,28 +142,44 @@ impl ProductColumns {
     }
 }
 
-/// Checks the members and puts the sequence of this name in its place.
-fn settle(
-    tx: &mut DbConnection,
-    columns: &mut ProductColumns,
-    sequence: Option<&str>,
-) -> Result<()> {
+/// Checks the members, and puts the sequence in its place when one was named.
+fn settle(columns: &mut ProductColumns, named: Option<Named>) -> Result<()> {
     let mut errors = columns.check();
-    columns.sequence_id = match sequence {
-        None => None,
-        Some(name) => {
-            let found = sequences::lock_by_name(tx, name)?;
-            if found.is_none() {
-                let detail = format!("there is no sequence `{name}`");
-                errors.push(FieldError::new("sequence", "unknown_sequence", detail));
-            }
-            found.map(|sequence| sequence.id)
+    match named {
+        None => {}
+        Some(Named::None) => columns.sequence_id = None,
+        Some(Named::Found(id)) => columns.sequence_id = Some(id),
+        Some(Named::Unknown(name)) => {
+            let detail = format!("there is no sequence `{name}`");
+            errors.push(FieldError::new("sequence", "unknown_sequence", detail));
         }
-    };
+    }
     if errors.is_empty() {
         Ok(())
     } else {
         Err(Refusal::invalid(errors).into())
+    }
+}
+
+/// The sequence that a request names.
+enum Named {
+    None,
+    Found(SequenceId),
+    Unknown(String),
+}
+
+impl Named {
+    /// Looks the sequence up and holds it, so that nobody deletes it meanwhile. Always before the
+    /// product is held: everybody locks sequences first.
+    fn lock(tx: &mut DbConnection, sequence: Option<Option<String>>) -> Result<Option<Self>> {
+        Ok(match sequence {
+            None => None,
+            Some(None) => Some(Self::None),
+            Some(Some(name)) => Some(match sequences::lock_by_name(tx, &name)? {
+                Some(sequence) => Self::Found(sequence.id),
+                None => Self::Unknown(name),
+            }),
+        })
     }
 }
 
@@ -175,9 +191,10 @@ pub(crate) fn create_product(
     tx: &mut DbConnection,
     cx: &Context,
     mut columns: ProductColumns,
-    sequence: Option<&str>,
+    sequence: Option<Option<String>>,
 ) -> Result<String> {
-    settle(tx, &mut columns, sequence)?;
+    let named = Named::lock(tx, sequence)?;
+    settle(&mut columns, named)?;
     let product = Product::insert(tx, &columns)?.ok_or_else(|| sku_is_taken(&columns.sku))?;
     let detail = json!({ "sku": columns.sku });
     events::record(
@@ -190,8 +207,8 @@ pub(crate) fn create_product(
     Ok(columns.sku)
 }
 
-/// Edits a product: `change` gets the members and the name of the sequence as they are. Returns the
-/// sku that it has afterwards.
+/// Edits a product: `change` changes the members; `sequence` is the name of another sequence, or none,
+/// when the edit says so. Returns the sku that it has afterwards.
 ///
 /// # Errors
 /// `product_not_found`, `already_exists`, or which members are wrong.
@@ -199,13 +216,14 @@ pub(crate) fn update_product(
     tx: &mut DbConnection,
     cx: &Context,
     sku: &str,
-    change: &dyn Fn(&mut ProductColumns, &mut Option<String>),
+    sequence: Option<Option<String>>,
+    change: &dyn Fn(&mut ProductColumns),
 ) -> Result<String> {
-    let before = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
+    let named = Named::lock(tx, sequence)?;
+    let before = Product::lock_for_edit(tx, sku)?.ok_or_else(|| not_found(sku))?;
     let mut after = before.clone();
-    let mut sequence = sequence_name(tx, before.sequence_id)?;
-    change(&mut after.columns, &mut sequence);
-    settle(tx, &mut after.columns, sequence.as_deref())?;
+    change(&mut after.columns);
+    settle(&mut after.columns, named)?;
     if after == before {
         return Ok(before.columns.sku);
     }
@@ -214,10 +232,12 @@ pub(crate) fn update_product(
     }
     after.columns.updated_at = cx.now;
     after.save(tx)?;
-    if let Some(sequence) = after.sequence_id
-        && after.sequence_id != before.sequence_id
-    {
-        stock::wake_waiting_orders(tx, sequence, cx.now)?;
+    let needs = |product: &Product| {
+        let (quantity, basis) = (product.delivery_quantity, product.activation_limit_basis);
+        (product.sequence_id, product.sells_keys, quantity, basis)
+    };
+    if needs(&before) != needs(&after) {
+        stock::recheck_waiting_orders(tx, after.id, cx.now)?;
     }
     let detail = json!({ "before": recorded(&before), "after": recorded(&after) });
     events::record(
@@ -235,7 +255,7 @@ pub(crate) fn update_product(
 /// # Errors
 /// `product_not_found`, `in_use`.
 pub(crate) fn delete_product(tx: &mut DbConnection, cx: &Context, sku: &str) -> Result<()> {
-    let product = Product::lock_by_sku(tx, sku)?.ok_or_else(|| not_found(sku))?;
+    let product = Product::lock_for_deletion(tx, sku)?.ok_or_else(|| not_found(sku))?;
     if product.is_in_use(tx)? {
         let detail =
             format!("Keys or orders refer to `{sku}`; make it a draft to stop selling it.");

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::job::{self, Job};
-use crate::db::models::product::Product;
+use crate::db::models::product::{Product, ProductId};
 use crate::db::models::sequence::SequenceId;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
@@ -84,6 +84,21 @@ pub(crate) fn wake_waiting_orders(
         &payload,
         now,
     )?;
+    Ok(())
+}
+
+/// Lets the orders that wait for keys of this product be looked at again after this transaction.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn recheck_waiting_orders(
+    tx: &mut DbConnection,
+    product: ProductId,
+    now: Timestamp,
+) -> Result<()> {
+    let payload = JsonObject::of(json!({ "product": product }));
+    let dedupe = format!("{}:{product}", job::RECHECK_WAITING_ORDERS);
+    Job::enqueue(tx, job::RECHECK_WAITING_ORDERS, &dedupe, &payload, now)?;
     Ok(())
 }
 

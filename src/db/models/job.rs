@@ -10,6 +10,9 @@ use crate::db::types::{JsonObject, word_enum};
 
 /// Serves the orders that wait for keys of a sequence (`sequence`: its id).
 pub(crate) const SERVE_WAITING_ORDERS: &str = "serve_waiting_orders";
+/// Looks again at the orders that wait for keys of a product (`product`: its id): what they need, or
+/// where it comes from, has changed.
+pub(crate) const RECHECK_WAITING_ORDERS: &str = "recheck_waiting_orders";
 /// Deletes the unassigned keys of a deleted sequence (`sequence`: its id).
 pub(crate) const DELETE_KEYS: &str = "delete_keys";
 

@@ -104,8 +104,8 @@ impl Lot {
         Ok(updated == 1)
     }
 
-    /// Deletes up to `slice` keys of an abandoned lot; when none is left, the lot itself. Returns how
-    /// many keys went.
+    /// Deletes up to `slice` keys of an abandoned lot that were never assigned; when none is left, the
+    /// lot itself. Returns how many keys went.
     pub(crate) fn sweep(conn: &mut DbConnection, id: LotId, slice: i64) -> QueryResult<usize> {
         let abandoned = lots::table.filter(lots::id.eq(id).and(lots::abandoned_at.is_not_null()));
         if abandoned
@@ -117,7 +117,7 @@ impl Lot {
             return Ok(0);
         }
         let ids: Vec<i64> = keys::table
-            .filter(keys::lot_id.eq(id))
+            .filter(keys::lot_id.eq(id).and(keys::assigned_at.is_null()))
             .order(keys::id)
             .limit(slice)
             .select(keys::id)
@@ -125,9 +125,18 @@ impl Lot {
         let in_stock = stock::table.filter(stock::lot_id.eq(id).and(stock::key_id.eq_any(&ids)));
         each_backend!(conn, |inner| diesel::delete(in_stock).execute(inner))?;
         each_backend!(conn, |inner| {
-            diesel::delete(keys::table.filter(keys::id.eq_any(&ids))).execute(inner)
+            diesel::delete(
+                keys::table
+                    .filter(keys::id.eq_any(&ids))
+                    .filter(keys::assigned_at.is_null()),
+            )
+            .execute(inner)
         })?;
         if ids.is_empty() {
+            // Whatever somebody holds is theirs.
+            diesel::update(keys::table.filter(keys::lot_id.eq(id)))
+                .set(keys::lot_id.eq(None::<LotId>))
+                .execute(conn)?;
             diesel::delete(lots::table.find(id)).execute(conn)?;
         }
         Ok(ids.len())

@@ -154,13 +154,20 @@ impl OrderStatus {
     }
 }
 
+/// What an order waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitingFor {
+    Sequence(SequenceId),
+    Product(ProductId),
+}
+
 impl OrderState {
+    /// The states in which the order has been paid for and the money is still here.
+    pub(crate) const PAID: [Self; 3] = [Self::PaymentReceived, Self::Processing, Self::Completed];
+
     /// Whether the order has been paid for and the money is still here.
     pub(crate) fn is_paid(self) -> bool {
-        matches!(
-            self,
-            Self::PaymentReceived | Self::Processing | Self::Completed
-        )
+        Self::PAID.contains(&self)
     }
 }
 
@@ -275,20 +282,30 @@ impl Order {
             .first(conn)
     }
 
-    /// Paid orders that wait for keys of this sequence, oldest first, after the place given.
+    /// Paid orders that wait for keys of this sequence or this product, oldest first, after the place
+    /// given.
     pub(crate) fn waiting_for(
         conn: &mut DbConnection,
-        sequence: SequenceId,
+        what: WaitingFor,
         after: (Timestamp, OrderId),
         limit: i64,
     ) -> QueryResult<Vec<(Timestamp, OrderId)>> {
-        let lines = order_lines::table.inner_join(products::table).filter(
-            order_lines::order_id
-                .eq(orders::id)
-                .and(products::sequence_id.eq(sequence)),
-        );
+        let (sequence, product) = match what {
+            WaitingFor::Sequence(sequence) => (Some(sequence), None),
+            WaitingFor::Product(product) => (None, Some(product)),
+        };
+        let lines = order_lines::table
+            .inner_join(products::table)
+            .filter(order_lines::order_id.eq(orders::id))
+            .filter(
+                products::sequence_id
+                    .eq(sequence)
+                    .assume_not_null()
+                    .or(products::id.nullable().eq(product).assume_not_null()),
+            );
         orders::table
             .filter(orders::issue_state.eq_any([IssueState::Wanted, IssueState::WaitingStock]))
+            .filter(orders::state.eq_any(OrderState::PAID))
             .filter(
                 orders::issue_wanted_at
                     .gt(after.0)
@@ -300,6 +317,18 @@ impl Order {
             .order((orders::issue_wanted_at, orders::id))
             .limit(limit)
             .select((orders::issue_wanted_at.assume_not_null(), orders::id))
+            .load(conn)
+    }
+
+    /// The sequences that paid orders wait for.
+    pub(crate) fn sequences_waited_for(conn: &mut DbConnection) -> QueryResult<Vec<SequenceId>> {
+        orders::table
+            .inner_join(order_lines::table.inner_join(products::table))
+            .filter(orders::issue_state.eq_any([IssueState::Wanted, IssueState::WaitingStock]))
+            .filter(orders::state.eq_any(OrderState::PAID))
+            .filter(products::sequence_id.is_not_null())
+            .select(products::sequence_id.assume_not_null())
+            .distinct()
             .load(conn)
     }
 

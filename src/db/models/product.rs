@@ -92,16 +92,30 @@ impl Product {
             .optional()
     }
 
-    /// As [`Product::find_by_sku`], and keeps others from referring to it until this transaction ends.
-    pub(crate) fn lock_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
+    /// As [`Product::find_by_sku`], held until this transaction ends against other edits.
+    pub(crate) fn lock_for_edit(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
         if let DbConnection::Postgres(inner) = conn {
-            let locked = products::table
+            // Not FOR UPDATE, which every key and order line that refers to it would wait for.
+            let row = products::table
                 .filter(products::sku.eq(sku))
-                .select(products::id)
-                .for_update();
-            if locked.first::<ProductId>(inner).optional()?.is_none() {
-                return Ok(None);
-            }
+                .select(products::id);
+            row.for_no_key_update()
+                .first::<ProductId>(inner)
+                .optional()?;
+        }
+        Self::find_by_sku(conn, sku)
+    }
+
+    /// As [`Product::find_by_sku`], and nobody can begin to refer to it until this transaction ends.
+    pub(crate) fn lock_for_deletion(
+        conn: &mut DbConnection,
+        sku: &str,
+    ) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let row = products::table
+                .filter(products::sku.eq(sku))
+                .select(products::id);
+            row.for_update().first::<ProductId>(inner).optional()?;
         }
         Self::find_by_sku(conn, sku)
     }

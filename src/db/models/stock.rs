@@ -210,8 +210,13 @@ fn in_range(
     held: Held,
     now: Timestamp,
 ) -> QueryResult<Vec<(StockRow, Key)>> {
+    // The ranges were read a statement ago: a lot that was opened since is in one of them.
+    let unpublished = lots::table
+        .filter(lots::published_at.is_null())
+        .select(lots::id);
     let rows = stock::table
         .inner_join(keys::table.on(keys::id.eq(stock::key_id)))
+        .filter(stock::lot_id.ne_all(unpublished))
         .filter(stock::sequence_id.eq(sequence))
         .filter(stock::product_id.eq(product_id))
         .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
