@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::context::{Actor, Context};
+use super::context::Context;
 use super::events::{self, Subject};
 use super::{number, stock};
 use crate::clock::Timestamp;
@@ -89,6 +89,22 @@ pub(crate) fn issue_order(
         Claim::Enough(keys) => assign(tx, cx, order, &needs, keys),
         Claim::Short(shortages) => note_shortage(tx, cx, order, &needs, &shortages),
     }
+}
+
+/// Whether it is of no use to try: a sequence that the lines need keys of is empty.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn is_hopeless(conn: &mut DbConnection, lines: &[LineWithProduct]) -> Result<bool> {
+    for need in needs(lines) {
+        let Some(sequence) = need.product.sequence_id else {
+            return Ok(true);
+        };
+        if !StockRow::exists(conn, sequence)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the lines need keys at all.
@@ -287,13 +303,11 @@ fn note_shortage(
     shortages: &[Shortage],
 ) -> Result<()> {
     let error = JsonObject::of(json!({ "code": "out_of_stock", "shortages": shortages }));
-    order.issue_state = IssueState::WaitingStock;
-    if cx.actor != Actor::System {
-        // What came in, or what was changed, since it was looked at passed by this order, which was in
-        // our hands. (The job that this queues asks for no other job.)
-        let products: BTreeSet<_> = needs.iter().map(|need| need.product.id).collect();
-        for product in products {
-            stock::recheck_waiting_orders(tx, product, cx.now)?;
+    if order.issue_state != IssueState::WaitingStock {
+        order.issue_state = IssueState::WaitingStock;
+        // What came in since it was looked at passed by this order, which was in our hands.
+        for sequence in sequences(needs) {
+            stock::wake_waiting_orders(tx, sequence, cx.now)?;
         }
     }
     if order.issue_error.as_ref() == Some(&error) {

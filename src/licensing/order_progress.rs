@@ -63,6 +63,15 @@ pub(crate) fn want_keys_if_owed(
     Ok(())
 }
 
+/// Whether it is of no use to try and issue an order's keys now.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn is_hopeless(conn: &mut DbConnection, order: OrderId) -> Result<bool> {
+    let lines = lines_with_products(conn, order)?;
+    issue::is_hopeless(conn, &lines)
+}
+
 /// Whether the lines of an order need keys as they and their products are now.
 ///
 /// # Errors

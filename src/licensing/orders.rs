@@ -10,7 +10,7 @@ use super::accounts::account_not_found;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::{is_owed_keys, move_order, want_keys_if_owed};
+use super::order_progress::{is_hopeless, is_owed_keys, move_order, want_keys_if_owed};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
@@ -326,7 +326,7 @@ impl App {
         self.go_through_waiting_orders(WaitingFor::Sequence(sequence), move |tx, cx, id| {
             // What comes in later is another job's, which begins with the oldest again.
             let any_left = StockRow::exists(tx, sequence)?;
-            if any_left {
+            if any_left && !is_hopeless(tx, id)? {
                 serve_waiting_order(tx, cx, id)?;
             }
             Ok(any_left)
