@@ -353,7 +353,7 @@ impl App {
     /// Serves whoever waits beside stock, in case somebody was passed by.
     ///
     /// # Errors
-    /// As [`App::serve_waiting_orders`].
+    /// The database's, or [`Error::Unavailable`] when the server stops.
     pub async fn serve_all_waiting_orders(&self) -> Result<()> {
         let sequences = self
             .db
