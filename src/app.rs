@@ -34,6 +34,8 @@ pub struct App {
     pub(crate) key_folder: KeyFolder,
     /// Told when a job may have become due.
     pub(crate) jobs_due: Notify,
+    /// This process's turn to go through waiting orders.
+    pub(crate) serving: tokio::sync::Mutex<()>,
     /// This process's turn to import.
     pub(crate) imports: tokio::sync::Mutex<()>,
     /// Set when the server is to stop: connections are not kept alive from then on.
@@ -86,6 +88,7 @@ impl App {
             tally: Tally::default(),
             key_folder,
             jobs_due: Notify::new(),
+            serving: tokio::sync::Mutex::new(()),
             imports: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
             lock,

@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod import;
 pub(crate) mod import_format;
+pub(crate) mod import_sweep;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod number;

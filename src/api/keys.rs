@@ -12,7 +12,10 @@ use super::extract::{Body, Filter, OptionalBody, Page};
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
+use crate::db::DbConnection;
 use crate::db::models::key::{KeyId, KeyStatus};
+use crate::error::Result;
+use crate::licensing::context::Context;
 use crate::licensing::keys::{self, KeyQuery, KeyView, LookupView};
 use crate::licensing::text::{KeyText, Name};
 
@@ -122,17 +125,8 @@ pub(crate) async fn show_key(call: Call<Look, web::Path<i64>>) -> ApiResult<web:
     security(("api_token" = [])),
     responses((status = 200, body = KeyView), (status = "4XX", body = Problem)),
 )]
-pub(crate) async fn revoke_key(
-    call: Call<Manage, (web::Path<i64>, OptionalBody<ReasonBody>)>,
-) -> ApiResult<web::Json<KeyView>> {
-    let (cx, (id, OptionalBody(body))) = (call.cx, call.input);
-    let id = KeyId(id.into_inner());
-    let reason = body.reason.map(Name::into_string);
-    call.app
-        .db
-        .write(move |tx| keys::revoke_key(tx, &cx, id, reason.as_deref()))
-        .await?;
-    show(&call.app, id).await
+pub(crate) async fn revoke_key(call: ActionCall) -> ApiResult<web::Json<KeyView>> {
+    act(call, keys::revoke_key).await
 }
 
 /// Take a revocation back
@@ -141,15 +135,23 @@ pub(crate) async fn revoke_key(
     security(("api_token" = [])),
     responses((status = 200, body = KeyView), (status = "4XX", body = Problem)),
 )]
-pub(crate) async fn unrevoke_key(
-    call: Call<Manage, (web::Path<i64>, OptionalBody<ReasonBody>)>,
+pub(crate) async fn unrevoke_key(call: ActionCall) -> ApiResult<web::Json<KeyView>> {
+    act(call, keys::unrevoke_key).await
+}
+
+type ActionCall = Call<Manage, (web::Path<i64>, OptionalBody<ReasonBody>)>;
+
+/// Does to the key what `action` does, and shows it as it is afterwards.
+async fn act(
+    call: ActionCall,
+    action: fn(&mut DbConnection, &Context, KeyId, Option<&str>) -> Result<()>,
 ) -> ApiResult<web::Json<KeyView>> {
     let (cx, (id, OptionalBody(body))) = (call.cx, call.input);
     let id = KeyId(id.into_inner());
     let reason = body.reason.map(Name::into_string);
     call.app
         .db
-        .write(move |tx| keys::unrevoke_key(tx, &cx, id, reason.as_deref()))
+        .write(move |tx| action(tx, &cx, id, reason.as_deref()))
         .await?;
     show(&call.app, id).await
 }

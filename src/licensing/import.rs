@@ -28,12 +28,8 @@ use crate::error::{Code, Error, FieldError, Refusal, Result};
 
 /// Keys per transaction: it stays short.
 const CHUNK: usize = 1000;
-/// Keys that one step of taking an import away deletes.
-const SLICE: i64 = 1000;
 /// How long an import waits for the one before it.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
-/// An import that has not moved for so long has died with its process.
-const DEAD_AFTER_SECONDS: i64 = 60;
 
 /// What the imported keys get.
 #[derive(Clone, Debug)]
@@ -220,56 +216,6 @@ impl App {
         })
         .await
         .map_err(|error| Error::internal(format!("sealing keys ended early: {error}")))
-    }
-
-    /// Takes away what an import left behind when its process died, if no import is under way.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn clean_up_imports(&self) -> Result<()> {
-        let _turn = self.imports.lock().await;
-        match self.sweep_dead_import().await {
-            // Another process is at it.
-            Err(Error::Refused(_)) => Ok(()),
-            swept => swept,
-        }
-    }
-
-    /// The caller has this process's turn to import. An embedded database has no other process, so
-    /// whatever is unfinished is dead; elsewhere it is when it has not moved for a while.
-    async fn sweep_dead_import(&self) -> Result<()> {
-        let Some(lot) = self.db.read(|conn| Ok(Lot::unpublished(conn)?)).await? else {
-            return Ok(());
-        };
-        let dead_from = lot.heartbeat_at.plus_seconds(DEAD_AFTER_SECONDS);
-        let is_alive = lot.abandoned_at.is_none() && dead_from > self.clock.now();
-        if !self.db.is_embedded() && is_alive {
-            return Err(Code::ImportInProgress.into());
-        }
-        self.sweep(lot.id).await
-    }
-
-    /// Gives up a lot that is not published and deletes its keys, in small steps.
-    async fn sweep(&self, lot: LotId) -> Result<()> {
-        let now = self.clock.now();
-        if !self
-            .db
-            .write(move |tx| Ok(Lot::abandon(tx, lot, now)?))
-            .await?
-        {
-            return Ok(());
-        }
-        loop {
-            self.go_on_unless_stopping()?;
-            if self
-                .db
-                .write(move |tx| Ok(Lot::sweep(tx, lot, SLICE)?))
-                .await?
-                == 0
-            {
-                return Ok(());
-            }
-        }
     }
 }
 

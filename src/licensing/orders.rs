@@ -195,17 +195,15 @@ pub(crate) fn issue_again(
 /// The database's.
 pub(crate) fn serve_waiting_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
     match Order::lock_if_free(tx, id)? {
-        Some(order) => {
-            let before = order.clone();
-            go_on(tx, cx, order, &before)
-        }
+        Some(order) => go_on(tx, cx, order),
         None => Ok(()),
     }
 }
 
-fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order, before: &Order) -> Result<()> {
+fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order) -> Result<()> {
+    let before = order.clone();
     move_order(tx, cx, &mut order, None)?;
-    finish(tx, cx, order, before, Saved::Alone)
+    finish(tx, cx, order, &before, Saved::Alone)
 }
 
 /// Ends the waiting of an order that needs no keys any more.
@@ -214,10 +212,7 @@ fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order, before: &Order) 
 /// The database's.
 pub(crate) fn settle_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
     match Order::lock_if_free(tx, id)? {
-        Some(order) if !is_owed_keys(tx, id)? => {
-            let before = order.clone();
-            go_on(tx, cx, order, &before)
-        }
+        Some(order) if !is_owed_keys(tx, id)? => go_on(tx, cx, order),
         _ => Ok(()),
     }
 }
@@ -323,6 +318,8 @@ impl App {
     /// # Errors
     /// The database's; orders served by then stay served. [`Error::Unavailable`] when the server stops.
     pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
+        // Two at it would step over the order that the other holds, and give the key to a younger one.
+        let _turn = self.serving.lock().await;
         self.go_through_waiting_orders(WaitingFor::Sequence(sequence), move |tx, cx, id| {
             // What comes in later is another job's, which begins with the oldest again.
             let any_left = StockRow::exists(tx, sequence)?;

@@ -180,9 +180,14 @@ impl StockRow {
         Ok(rows.len())
     }
 
-    /// Whether there is anything in stock for any product of the sequence.
+    /// Whether there is anything in stock, and published, for any product of the sequence.
     pub(crate) fn exists(conn: &mut DbConnection, sequence: SequenceId) -> QueryResult<bool> {
-        let rows = stock::table.filter(stock::sequence_id.eq(sequence));
+        let unpublished = lots::table
+            .filter(lots::published_at.is_null())
+            .select(lots::id);
+        let rows = stock::table
+            .filter(stock::sequence_id.eq(sequence))
+            .filter(stock::lot_id.ne_all(unpublished));
         diesel::select(diesel::dsl::exists(rows)).get_result(conn)
     }
 }
