@@ -13,7 +13,8 @@ use crate::db::models::account::Role;
 pub(super) enum Token {
     /// Make an API token and print it, alone, on standard output; also while the server runs
     Create {
-        /// What it may do: admin (everything), viewer (sees everything), shop (its own orders)
+        /// What it may do: admin (everything), viewer (sees everything), shop (its own orders), importer (pushes
+        /// keys into the sequences named for it), partner (resells)
         #[arg(long)]
         role: Role,
         /// The name of the account that it speaks for; made if there is none

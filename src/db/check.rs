@@ -38,6 +38,12 @@ pub fn check_schema(conn: &mut DbConnection) -> QueryResult<()> {
         refusals,
         events,
         jobs,
+        generators,
+        retired_texts,
+        imports,
+        account_sequences,
+        idempotency_records,
+        users,
     );
     Ok(())
 }

@@ -61,6 +61,7 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         deleted_at -> Nullable<BigInt>,
+        generator_id -> Nullable<BigInt>,
     }
 }
 
@@ -87,6 +88,7 @@ diesel::table! {
         extra -> Text,
         created_at -> BigInt,
         updated_at -> BigInt,
+        fallback_generator_id -> Nullable<BigInt>,
     }
 }
 
@@ -102,6 +104,7 @@ diesel::table! {
         locale -> Nullable<Text>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        erased_at -> Nullable<BigInt>,
     }
 }
 
@@ -197,6 +200,7 @@ diesel::table! {
         extra -> Nullable<Text>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        generator_id -> Nullable<BigInt>,
     }
 }
 
@@ -292,6 +296,82 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    generators (id) {
+        id -> BigInt,
+        name -> Text,
+        kind -> Text,
+        charset -> Text,
+        chunks -> BigInt,
+        chunk_length -> BigInt,
+        separator -> Text,
+        prefix -> Text,
+        suffix -> Text,
+        max_activations -> Nullable<BigInt>,
+        expires_in_days -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    retired_texts (text_hash) {
+        text_hash -> Binary,
+        key_id -> BigInt,
+        retired_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    imports (id) {
+        id -> BigInt,
+        account_id -> Nullable<BigInt>,
+        lot_id -> Nullable<BigInt>,
+        state -> Text,
+        lines -> BigInt,
+        added -> BigInt,
+        duplicates -> BigInt,
+        problem -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    account_sequences (account_id, sequence_id) {
+        account_id -> BigInt,
+        sequence_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_records (account_id, method, path, key) {
+        account_id -> BigInt,
+        method -> Text,
+        path -> Text,
+        key -> Text,
+        request_hash -> Binary,
+        made -> Nullable<BigInt>,
+        lease_until -> Nullable<BigInt>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        email -> Text,
+        email_folded -> Text,
+        name -> Nullable<Text>,
+        role -> Text,
+        password_hash -> Nullable<Text>,
+        disabled_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
 diesel::joinable!(api_tokens -> accounts (account_id));
 diesel::joinable!(products -> sequences (sequence_id));
 diesel::joinable!(order_lines -> orders (order_id));
@@ -303,6 +383,7 @@ diesel::joinable!(keys -> orders (order_id));
 diesel::joinable!(keys -> sequences (sequence_id));
 diesel::joinable!(activations -> keys (key_id));
 diesel::joinable!(activation_history -> keys (key_id));
+diesel::joinable!(account_sequences -> sequences (sequence_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     instance,
@@ -326,4 +407,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     refusals,
     events,
     jobs,
+    generators,
+    retired_texts,
+    imports,
+    account_sequences,
+    idempotency_records,
+    users,
 );

@@ -239,7 +239,8 @@ pub(crate) fn find(conn: &mut DbConnection, name: &OrderName) -> Result<Order> {
 /// # Errors
 /// `account_not_found`, also for an account that sells nothing.
 pub(crate) fn shop(conn: &mut DbConnection, name: &str) -> Result<AccountId> {
-    let account = Account::find_by_name(conn, name)?.filter(|account| account.role != Role::Viewer);
+    let account = Account::find_by_name(conn, name)?
+        .filter(|account| matches!(account.role, Role::Admin | Role::Shop));
     Ok(account.ok_or_else(|| account_not_found(name))?.id)
 }
 

@@ -27,6 +27,10 @@ word_enum! {
         Viewer = "viewer",
         /// Reports orders and sees its own.
         Shop = "shop",
+        /// Pushes keys into the sequences that are named for it.
+        Importer = "importer",
+        /// Resells, through the partner interface, and sees its own keys.
+        Partner = "partner",
     }
 }
 

@@ -1,0 +1,13 @@
+ALTER TABLE customers DROP COLUMN erased_at;
+DROP TABLE users;
+DROP TABLE idempotency_records;
+DROP TABLE account_sequences;
+DROP TABLE imports;
+DROP TABLE retired_texts;
+DROP INDEX keys_generator;
+ALTER TABLE keys DROP COLUMN generator_id;
+DROP INDEX products_fallback;
+ALTER TABLE products DROP COLUMN fallback_generator_id;
+DROP INDEX sequences_generator;
+ALTER TABLE sequences DROP COLUMN generator_id;
+DROP TABLE generators;
