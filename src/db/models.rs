@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod activation;
 pub(crate) mod customer;
 pub(crate) mod event;
+pub(crate) mod generator;
 pub(crate) mod instance;
 pub(crate) mod job;
 pub(crate) mod key;
@@ -11,6 +12,7 @@ pub(crate) mod lot;
 pub(crate) mod order;
 pub(crate) mod product;
 pub(crate) mod refusal_count;
+pub(crate) mod retired_text;
 pub(crate) mod sequence;
 pub(crate) mod stock;
 

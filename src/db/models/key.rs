@@ -6,9 +6,11 @@ use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, each_backend};
 use crate::db::models::Columns;
 use crate::db::models::customer::CustomerId;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::lot::LotId;
 use crate::db::models::order::{OrderId, OrderLineId};
 use crate::db::models::product::{Product, ProductId};
+use crate::db::models::retired_text::RetiredText;
 use crate::db::models::sequence::SequenceId;
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{keys, lots, products, sequences, stock};
@@ -40,6 +42,10 @@ word_enum! {
     pub enum KeySource {
         /// An import.
         Import = "import",
+        /// Entered one at a time.
+        Manual = "manual",
+        /// A generator.
+        Generator = "generator",
     }
 }
 
@@ -51,6 +57,7 @@ pub(crate) struct Key {
     pub text_sealed: Option<Vec<u8>>,
     pub sequence_id: Option<SequenceId>,
     pub product_id: Option<ProductId>,
+    pub lot_id: Option<LotId>,
     pub order_id: Option<OrderId>,
     pub order_line_id: Option<OrderLineId>,
     pub customer_id: Option<CustomerId>,
@@ -82,18 +89,26 @@ pub(crate) struct NewKey {
     pub id: i64,
     pub text_sealed: Vec<u8>,
     pub text_hash: Vec<u8>,
-    pub sequence_id: SequenceId,
+    pub sequence_id: Option<SequenceId>,
     pub product_id: Option<ProductId>,
-    pub lot_id: LotId,
+    pub lot_id: Option<LotId>,
+    pub generator_id: Option<GeneratorId>,
+    pub order_id: Option<OrderId>,
+    pub order_line_id: Option<OrderLineId>,
+    pub customer_id: Option<CustomerId>,
     pub number_prefix: String,
     pub number_version: i64,
     pub source: KeySource,
     pub status: KeyStatus,
+    pub status_before: Option<KeyStatus>,
     pub disabled_by_order: bool,
     pub max_activations: Option<i64>,
     pub anonymous_activations: i64,
     pub expires_at: Option<Timestamp>,
     pub valid_for_days: Option<i64>,
+    pub assigned_at: Option<Timestamp>,
+    pub delivered_at: Option<Timestamp>,
+    pub extra: Option<JsonObject>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -148,12 +163,13 @@ impl Key {
         Self::find(conn, id)
     }
 
-    /// The key with this text's hash, and its product once it has one.
+    /// The key with this text's hash, and its product once it has one. What an import has staged and
+    /// not published is not there.
     pub(crate) fn find_by_hash(
         conn: &mut DbConnection,
         text_hash: &[u8],
     ) -> QueryResult<Option<(Self, Option<Product>)>> {
-        keys::table
+        Self::published()
             .left_join(products::table)
             .filter(keys::text_hash.eq(text_hash))
             .select((Self::columns(), Option::<Product>::columns()))
@@ -184,7 +200,7 @@ impl Key {
         conn: &mut DbConnection,
         id: KeyId,
     ) -> QueryResult<Option<(Self, Option<Product>)>> {
-        keys::table
+        Self::published()
             .left_join(products::table)
             .filter(keys::id.eq(id))
             .select((Self::columns(), Option::<Product>::columns()))
@@ -194,9 +210,10 @@ impl Key {
 
     /// The keys of an order, in the order in which they were issued.
     pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
-        Self::query()
+        Self::published()
             .filter(keys::order_id.eq_any(orders.iter().map(|id| Some(*id))))
             .order(keys::id)
+            .select(Self::columns())
             .load(conn)
     }
 
@@ -213,7 +230,31 @@ impl Key {
             })?;
             stored.extend(ids);
         }
+        Self::take_back_retired(conn, rows, &mut stored)?;
         Ok(stored)
+    }
+
+    /// Takes away again what was stored under a retired text. Afterwards, not before: a text that is
+    /// being replaced in the same moment is in one of the two tables at any time, and the unique index
+    /// made this transaction wait for the other.
+    fn take_back_retired(
+        conn: &mut DbConnection,
+        rows: &[NewKey],
+        stored: &mut Vec<i64>,
+    ) -> QueryResult<()> {
+        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
+        let retired = RetiredText::among(conn, &hashes)?;
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = rows
+            .iter()
+            .filter(|row| retired.contains(&row.text_hash))
+            .map(|row| row.id)
+            .collect();
+        diesel::delete(keys::table.filter(keys::id.eq_any(&ids))).execute(conn)?;
+        stored.retain(|id| !ids.contains(id));
+        Ok(())
     }
 
     /// Assigns keys that were never assigned, all in the same way; `false` when one was.

@@ -19,6 +19,10 @@ word_enum! {
     pub enum LotKind {
         /// By an import.
         Import = "import",
+        /// Entered one at a time.
+        Manual = "manual",
+        /// Made by a generator.
+        Generated = "generated",
     }
 }
 
