@@ -10,6 +10,8 @@ pub(crate) mod activations;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod import;
+// The import reads `lines` alone so far.
+#[allow(dead_code)]
 pub(crate) mod import_format;
 pub(crate) mod import_sweep;
 pub(crate) mod issue;

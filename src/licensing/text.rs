@@ -112,6 +112,11 @@ impl KeyText {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text, owned.
+    pub fn into_string(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Debug for KeyText {
@@ -143,16 +148,26 @@ impl utoipa::ToSchema for KeyText {}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra(pub JsonObject);
 
+impl Extra {
+    /// Checks an object.
+    ///
+    /// # Errors
+    /// That it is too large.
+    pub fn checked(object: JsonObject) -> Result<Self, String> {
+        let bytes = Value::Object(object.0.clone()).to_string().len();
+        if bytes > MAX_OBJECT_BYTES {
+            return Err(format!(
+                "is {bytes} bytes of JSON; at most {MAX_OBJECT_BYTES} are allowed"
+            ));
+        }
+        Ok(Self(object))
+    }
+}
+
 impl<'de> Deserialize<'de> for Extra {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = Map::<String, Value>::deserialize(deserializer)?;
-        let bytes = Value::Object(map.clone()).to_string().len();
-        if bytes > MAX_OBJECT_BYTES {
-            return Err(D::Error::custom(format!(
-                "is {bytes} bytes of JSON; at most {MAX_OBJECT_BYTES} are allowed"
-            )));
-        }
-        Ok(Self(JsonObject(map)))
+        Self::checked(JsonObject(map)).map_err(D::Error::custom)
     }
 }
 
