@@ -13,8 +13,10 @@ mod auth;
 mod call;
 mod errors_page;
 pub(crate) mod extract;
+mod generators;
 mod given;
 mod health;
+mod import_body;
 mod imports;
 mod keys;
 mod list;
@@ -58,6 +60,15 @@ routes::routes! {
         get => sequences::show_sequence, patch => sequences::update_sequence, delete => sequences::delete_sequence
     }
     "/v1/sequences/{name}/import" { post => imports::import_keys }
+    "/v1/import" { post => imports::import_named_keys }
+    "/v1/imports" { get => imports::list_imports }
+    "/v1/imports/{id}" { get => imports::show_import }
+    "/v1/generators" { get => generators::list_generators, post => generators::create_generator }
+    "/v1/generators/{id}" {
+        get => generators::show_generator, patch => generators::update_generator,
+        delete => generators::delete_generator
+    }
+    "/v1/generators/{id}/generate" { post => generators::generate_keys }
     "/v1/keys" { get => keys::list_keys }
     "/v1/keys/lookup" { post => keys::look_up_key }
     "/v1/keys/{id}" { get => keys::show_key }

@@ -12,6 +12,7 @@ use crate::db::models::instance::SigningKeyRow;
 use crate::db::models::job::Job;
 use crate::db::{self, Access, DatabaseUrl, Db, MigrateError, OpenError};
 use crate::error::{Error, Result};
+use crate::licensing::mint::Mint;
 use crate::licensing::tally::Tally;
 use crate::lock::{DatabaseLock, LockError};
 use crate::signing::key_file::{KeyFileError, KeyFolder};
@@ -29,7 +30,7 @@ pub struct App {
     /// The database.
     pub db: Db,
     pub(crate) vault: Arc<Vault>,
-    pub(crate) keyring: Keyring,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) tally: Tally,
     pub(crate) key_folder: KeyFolder,
     /// Told when a job may have become due.
@@ -37,7 +38,9 @@ pub struct App {
     /// This process's turn to go through waiting orders.
     pub(crate) serving: tokio::sync::Mutex<()>,
     /// This process's turn to import.
-    pub(crate) imports: tokio::sync::Mutex<()>,
+    pub(crate) imports: Arc<tokio::sync::Mutex<()>>,
+    /// This process's turn to generate keys into stock.
+    pub(crate) generating: Arc<tokio::sync::Mutex<()>>,
     /// Set when the server is to stop: connections are not kept alive from then on.
     stopping: AtomicBool,
     /// Held as long as the server runs (SQLite).
@@ -84,12 +87,13 @@ impl App {
             clock,
             db,
             vault: Arc::new(vault),
-            keyring,
+            keyring: Arc::new(keyring),
             tally: Tally::default(),
             key_folder,
             jobs_due: Notify::new(),
             serving: tokio::sync::Mutex::new(()),
-            imports: tokio::sync::Mutex::new(()),
+            imports: Arc::default(),
+            generating: Arc::default(),
             stopping: AtomicBool::new(false),
             lock,
         }))
@@ -105,6 +109,15 @@ impl App {
             tracing::error!(%error, "the signing keys have changed and cannot be loaded");
         }
         Ok(())
+    }
+
+    /// What makes keys.
+    pub(crate) fn mint(&self) -> Mint {
+        Mint::new(
+            Arc::clone(&self.vault),
+            Arc::clone(&self.keyring),
+            self.config.products.number_prefix.clone(),
+        )
     }
 
     /// Tells the workers that a job may have become due.

@@ -88,7 +88,7 @@ async fn refresh_keys(app: Arc<App>) {
 
 /// Takes away what an import left behind when the process before this one died.
 async fn clean_up(app: Arc<App>) {
-    if let Err(error) = app.clean_up_imports().await {
+    if let Err(error) = app.clean_up_lots().await {
         tracing::warn!(%error, "an unfinished import was not taken away");
     }
 }

@@ -62,6 +62,8 @@ codes! {
     // Things by name.
     ProductNotFound = "product_not_found", 404, "There is no such product.";
     SequenceNotFound = "sequence_not_found", 404, "There is no such sequence.";
+    GeneratorNotFound = "generator_not_found", 404, "There is no such generator.";
+    ImportNotFound = "import_not_found", 404, "There is no such import.";
     OrderNotFound = "order_not_found", 404, "There is no such order.";
     AccountNotFound = "account_not_found", 404, "There is no such account.";
     ApiTokenNotFound = "api_token_not_found", 404, "There is no such API token.";
@@ -73,6 +75,7 @@ codes! {
     OutOfStock = "out_of_stock", 409, "There are not enough keys in stock.";
     OrderNotPayable = "order_not_payable", 409, "The order is not in a paid state.";
     InvalidTransition = "invalid_transition", 409, "The key cannot go there from where it is.";
+    PatternExhausted = "pattern_exhausted", 422, "The generator cannot make so many more keys.";
     ImportFailed = "import_failed", 422, "Lines of the import are wrong; nothing was imported.";
     ImportInProgress = "import_in_progress", 409, "Another import is running; try again when it has finished.";
 

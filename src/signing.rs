@@ -2,6 +2,7 @@
 
 pub(crate) mod activation_id;
 pub(crate) mod api_token;
+pub(crate) mod dice;
 pub(crate) mod key_file;
 pub(crate) mod keyring;
 pub(crate) mod set_up;

@@ -8,10 +8,10 @@ on_both_databases! {
     async fn an_import_counts_what_is_new_and_what_was_there(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let report = app.admin.import("editor", "", &["K1", "K2", "K1"]).await.ok();
-        assert_eq!(report, json!({ "added": 2, "duplicates": 1, "failed": [] }));
+        assert_eq!(report, json!({ "added": 2, "duplicates": 1, "failures": 0, "failed": [] }));
         app.admin.post("/v1/sequences", json!({ "name": "other" })).await.ok();
         let report = app.admin.import("other", "", &["K2", "K3"]).await.ok();
-        assert_eq!(report, json!({ "added": 1, "duplicates": 1, "failed": [] }), "a text exists once in all");
+        assert_eq!(report, json!({ "added": 1, "duplicates": 1, "failures": 0, "failed": [] }), "a text exists once in all");
     }
 
     async fn byte_order_marks_line_ends_and_blank_lines_are_no_keys(app: TestApp) {
@@ -31,14 +31,14 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 0);
         let invalid = app.admin.post_bytes("/v1/sequences/editor/import", "text/plain", &b"K1\n\xff"[..]).await;
         invalid.refused(400, "malformed_request");
-        let csv = app.admin.post_bytes("/v1/sequences/editor/import", "text/csv", "K1").await;
-        csv.refused(415, "unsupported_media_type");
+        let pdf = app.admin.post_bytes("/v1/sequences/editor/import", "application/pdf", "K1").await;
+        pdf.refused(415, "unsupported_media_type");
     }
 
     async fn options_that_do_not_fit_refuse_the_import(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         app.admin.make_product("player", json!({})).await;
-        for query in ["max_activations=0", "valid_for_days=0", "expires_at=tomorrow", "product=player", "status=sold", "format=block"] {
+        for query in ["max_activations=0", "valid_for_days=0", "expires_at=tomorrow", "product=player", "status=sold", "format=xml", "end_mark=!"] {
             app.admin.import("editor", query, &["K1"]).await.refused(422, "validation_failed");
         }
         app.admin.import("editor", "product=nothing", &["K1"]).await.refused(404, "product_not_found");

@@ -13,7 +13,7 @@ on_both_databases! {
             "id": 1, "sku": "editor", "name": "editor", "status": "published", "virtual": true, "downloadable": false,
             "sells_keys": true, "activation_managed": true, "sequence": null, "delivery_quantity": 1,
             "activation_limit_basis": "key", "number_prefix": "KEY", "renew_by_days": 30, "grace_days": 0,
-            "auto_deliver": true, "self_release": true, "releases_per_month": null, "entitlements": {}, "extra": {},
+            "auto_deliver": true, "self_release": true, "releases_per_month": null, "entitlements": {}, "extra": {}, "fallback_generator": null,
             "available": 0, "created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:00Z",
         });
         assert_eq!(made.json(), expected);

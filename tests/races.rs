@@ -195,7 +195,7 @@ on_both_databases! {
         let keys: Vec<String> = (0..20_000).map(|number| format!("K{number}")).collect();
         let import = tokio::spawn({
             let (admin, keys) = (app.admin.clone(), keys.join("\n"));
-            async move { admin.post_bytes("/v1/sequences/editor/import", "text/plain", keys).await }
+            async move { admin.post_bytes("/v1/sequences/editor/import?wait=true", "text/plain", keys).await }
         });
         let count = "SELECT COUNT(*) AS number FROM keys";
         while number(&mut app.database.connect(), count) < 2000 {
@@ -206,7 +206,7 @@ on_both_databases! {
         // A text of the deleted sequence is free at once, although its key may not be gone yet.
         app.admin.post("/v1/sequences", json!({ "name": "again" })).await.ok();
         let report = app.admin.import("again", "", &["K0", "K1", "K19999"]).await.ok();
-        assert_eq!(report, json!({ "added": 3, "duplicates": 0, "failed": [] }));
+        assert_eq!(report, json!({ "added": 3, "duplicates": 0, "failures": 0, "failed": [] }));
         while number(&mut app.database.connect(), count) > 3 {
             tokio::task::yield_now().await;
         }

@@ -12,8 +12,9 @@ pub(crate) use persona::Persona;
 /// Declares tests that run once on each database. The PostgreSQL half needs a server
 /// (`TEST_DATABASE_URL`), which `scripts/test` starts.
 macro_rules! on_both_databases {
-    ($( async fn $name:ident($app:ident: TestApp) $body:block )+) => {
+    ($( $(#[$meta:meta])* async fn $name:ident($app:ident: TestApp) $body:block )+) => {
         $(
+            $(#[$meta])*
             mod $name {
                 #[allow(unused_imports, reason = "a short test may need nothing")]
                 use super::*;
@@ -42,8 +43,9 @@ pub(crate) use on_both_databases;
 
 /// Declares tests that start the program itself, once on each database.
 macro_rules! processes_on_both_databases {
-    ($( fn $name:ident($database:ident: TestDatabase) $body:block )+) => {
+    ($( $(#[$meta:meta])* fn $name:ident($database:ident: TestDatabase) $body:block )+) => {
         $(
+            $(#[$meta])*
             mod $name {
                 #[allow(unused_imports, reason = "a short test may need nothing")]
                 use super::*;

@@ -28,6 +28,25 @@ pub(crate) struct Call<P, B = ()> {
     permission: PhantomData<P>,
 }
 
+impl<P> Call<P> {
+    /// The same allowed call once its input has been taken out.
+    pub(crate) fn without_input<B>(call: Call<P, B>) -> (Self, B) {
+        let Call {
+            app,
+            cx,
+            input,
+            permission,
+        } = call;
+        let call = Self {
+            app,
+            cx,
+            input: (),
+            permission,
+        };
+        (call, input)
+    }
+}
+
 impl<P: Permission, B: FromRequest + 'static> FromRequest for Call<P, B> {
     type Error = actix_web::Error;
     type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;

@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 
 use super::object::Object;
 use super::problem::ApiError;
-use crate::app::App;
 use crate::db::{Cursor, PageRequest};
 use crate::error::{Code, FieldError, Refusal};
 
@@ -63,34 +62,6 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalBody<T> {
                 Ok(Self(T::default()))
             } else {
                 Ok(Self(parse_json(&body)?))
-            }
-        })
-    }
-}
-
-/// The body of an import, up to the configured size.
-#[derive(Debug)]
-pub(crate) struct ImportBody(pub Bytes);
-
-impl FromRequest for ImportBody {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request
-            .app_data::<web::Data<App>>()
-            .map_or(MAX_BODY, |app| app.config.imports.max_bytes);
-        let media_type = media_type(request);
-        let payload = payload.take();
-        Box::pin(async move {
-            let body = read_body(payload, limit).await?;
-            match media_type.as_deref() {
-                None | Some("text/plain") => Ok(Self(body)),
-                Some(_) => {
-                    let detail =
-                        "Send the keys as text, one per line, with Content-Type: text/plain.";
-                    Err(Refusal::because(Code::UnsupportedMediaType, detail).into())
-                }
             }
         })
     }

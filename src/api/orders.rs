@@ -19,7 +19,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::licensing::accounts::account_not_found;
 use crate::licensing::context::{Actor, Context};
 use crate::licensing::order_view::{self, CheckView, OrderView};
-use crate::licensing::orders::{self, OrderName};
+use crate::licensing::orders::{self, OrderName, Reporting};
 use crate::licensing::text::Name;
 
 /// List orders
@@ -70,18 +70,16 @@ pub(crate) async fn report_order(
     call: Call<Sell, (web::Path<Name>, Filter<ShopQuery>, Body<OrderBody>)>,
 ) -> ApiResult<HttpResponse> {
     let (cx, (reference, Filter(query), Body(body))) = (call.cx, call.input);
-    let unknown_sku = call.app.config.orders.unknown_sku;
+    let how = Reporting {
+        unknown_sku: call.app.config.orders.unknown_sku,
+        mint: call.app.mint(),
+    };
     let (id, created) = call
         .app
         .db
         .write(move |tx| {
             let account = account_to_report_for(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::report_order(
-                tx,
-                &cx,
-                unknown_sku,
-                &body.report(account, reference.as_str()),
-            )
+            orders::report_order(tx, &cx, &how, &body.report(account, reference.as_str()))
         })
         .await?;
     let order = show(&call.app, id).await?;
@@ -127,12 +125,13 @@ pub(crate) async fn update_order(
 ) -> ApiResult<web::Json<OrderView>> {
     let (cx, (reference, Filter(query), Body(body))) = (call.cx, call.input);
     let patch = body.patch();
+    let mint = call.app.mint();
     let id = call
         .app
         .db
         .write(move |tx| {
             let name = name(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::patch_order(tx, &cx, &name, &patch)
+            orders::patch_order(tx, &cx, &mint, &name, &patch)
         })
         .await?;
     Ok(web::Json(show(&call.app, id).await?))
@@ -152,12 +151,13 @@ pub(crate) async fn issue_order(
     call: Call<Sell, (web::Path<Name>, Filter<ShopQuery>)>,
 ) -> ApiResult<web::Json<OrderView>> {
     let (cx, (reference, Filter(query))) = (call.cx, call.input);
+    let mint = call.app.mint();
     let id = call
         .app
         .db
         .write(move |tx| {
             let name = name(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::issue_again(tx, &cx, &name)
+            orders::issue_again(tx, &cx, &mint, &name)
         })
         .await?;
     let order = show(&call.app, id).await?;

@@ -11,6 +11,7 @@ use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::product::{LimitBasis, ProductColumns, ProductStatus};
 use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::context::Context;
@@ -76,6 +77,10 @@ pub(crate) struct ProductBody {
     /// Any JSON object.
     #[serde(default)]
     extra: Given<Extra>,
+    /// The id of a generator that makes keys when the sequence has none left; null, the default, for
+    /// none.
+    #[serde(default)]
+    fallback_generator: Given<Option<i64>>,
 }
 
 impl ProductBody {
@@ -111,6 +116,8 @@ impl ProductBody {
         self.entitlements
             .put_as(&mut fields.entitlements, |object| object.0);
         self.extra.put_as(&mut fields.extra, |object| object.0);
+        self.fallback_generator
+            .put_as(&mut fields.fallback_generator_id, |id| id.map(GeneratorId));
     }
 }
 

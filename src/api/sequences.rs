@@ -11,6 +11,7 @@ use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::sequence::SequenceSource;
 use crate::error::Result;
 use crate::licensing::sequences::{self, NewSequence, SequencePatch, SequenceView};
@@ -26,6 +27,8 @@ pub(crate) struct NewSequenceBody {
     #[serde(default = "pool")]
     #[schema(default = "pool")]
     source: SequenceSource,
+    /// The id of the generator that makes its keys; required when the source is `generator`.
+    generator: Option<i64>,
     /// Below how many keys in stock it counts as low.
     low_stock_threshold: Option<i64>,
     /// Any JSON object.
@@ -44,6 +47,12 @@ pub(crate) struct SequenceBody {
     /// Its new name.
     #[serde(default)]
     name: Given<Name>,
+    /// Where its keys come from, once its stock is used up.
+    #[serde(default)]
+    source: Given<SequenceSource>,
+    /// The id of the generator that makes its keys; null for a pool.
+    #[serde(default)]
+    generator: Given<Option<i64>>,
     /// Below how many keys in stock it counts as low; null for never.
     #[serde(default)]
     low_stock_threshold: Given<Option<i64>>,
@@ -78,9 +87,10 @@ pub(crate) async fn create_sequence(
     call: Call<Manage, Body<NewSequenceBody>>,
 ) -> ApiResult<HttpResponse> {
     let (cx, Body(body)) = (call.cx, call.input);
-    let SequenceSource::Pool = body.source;
     let new = NewSequence {
         name: body.name,
+        source: body.source,
+        generator: body.generator.map(GeneratorId),
         low_stock_threshold: body.low_stock_threshold,
         extra: body.extra,
     };
@@ -118,6 +128,8 @@ pub(crate) async fn update_sequence(
     let (cx, (name, Body(body))) = (call.cx, call.input);
     let patch = SequencePatch {
         name: body.name.0,
+        source: body.source.0,
+        generator: body.generator.0.map(|id| id.map(GeneratorId)),
         low_stock_threshold: body.low_stock_threshold.0,
         extra: body.extra.0,
     };

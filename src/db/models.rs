@@ -5,6 +5,7 @@ pub(crate) mod activation;
 pub(crate) mod customer;
 pub(crate) mod event;
 pub(crate) mod generator;
+pub(crate) mod import;
 pub(crate) mod instance;
 pub(crate) mod job;
 pub(crate) mod key;

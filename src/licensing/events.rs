@@ -6,6 +6,7 @@ use super::context::Context;
 use crate::db::DbConnection;
 use crate::db::models::account::{AccountId, ApiTokenId};
 use crate::db::models::event::NewEvent;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::key::KeyId;
 use crate::db::models::lot::LotId;
 use crate::db::models::order::OrderId;
@@ -19,6 +20,7 @@ use crate::error::Result;
 pub(crate) enum Subject {
     Account(AccountId),
     ApiToken(ApiTokenId),
+    Generator(GeneratorId),
     Key(KeyId),
     Lot(LotId),
     Order(OrderId),
@@ -32,6 +34,7 @@ impl Subject {
         match self {
             Self::Account(id) => ("account", Some(id.0)),
             Self::ApiToken(id) => ("api_token", Some(id.0)),
+            Self::Generator(id) => ("generator", Some(id.0)),
             Self::Key(id) => ("key", Some(id.0)),
             Self::Lot(id) => ("lot", Some(id.0)),
             Self::Order(id) => ("order", Some(id.0)),

@@ -35,10 +35,9 @@ mod tests;
 mod tsv;
 
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{FieldError, Refusal, Result};
 use line::ByLine;
 use pieces::{Piece, Pieces};
 pub(crate) use record::Record;
@@ -46,8 +45,6 @@ use table::Table;
 
 /// The longest line, or row, that is held, in bytes. What is longer fails and is skipped.
 const MAX_LINE_BYTES: usize = 65_536;
-/// Failed lines that an answer lists at most.
-const LISTED: usize = 1000;
 
 crate::db::types::word_enum! {
     /// The format of the text of an import.
@@ -109,7 +106,8 @@ pub struct FailedLine {
 }
 
 impl FailedLine {
-    fn new(line: u64, code: &'static str, detail: impl Into<String>) -> Self {
+    /// What is wrong with a line, without repeating it.
+    pub(super) fn new(line: u64, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { line, code, detail }
     }
@@ -183,36 +181,4 @@ impl Parser {
 
 fn refused(field: &str, code: &'static str, detail: impl Into<String>) -> Refusal {
     Refusal::invalid(vec![FieldError::new(field, code, detail)])
-}
-
-/// The keys of a text in the format `lines` [SHOP-47].
-///
-/// # Errors
-/// `import_failed` with the line numbers, or `malformed_request` when it is no UTF-8.
-pub(crate) fn parse_lines(body: &[u8]) -> Result<Vec<String>> {
-    let mut parser = Parser::new(FormatOptions::new(Format::Lines))?;
-    let mut out = Vec::new();
-    parser.push(body, &mut out)?;
-    parser.finish(&mut out)?;
-    let (mut keys, mut failed) = (Vec::new(), Vec::new());
-    for outcome in out {
-        match outcome {
-            Ok(record) => keys.push(record.key.into_string()),
-            Err(line) => failed.push(line),
-        }
-    }
-    if failed.is_empty() {
-        return Ok(keys);
-    }
-    let failures = failed.len();
-    failed.truncate(LISTED);
-    let refusal = Refusal::because(
-        Code::ImportFailed,
-        format!("Lines that cannot be keys: {failures}. Nothing was imported."),
-    );
-    Err(refusal
-        .with("added", 0)
-        .with("failures", failures)
-        .with("failed", json!(failed))
-        .into())
 }

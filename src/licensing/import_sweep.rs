@@ -1,32 +1,42 @@
-//! Taking away what an import left behind that failed, or whose process died.
+//! Taking away what an import, or a making of keys, left behind that failed, or whose process died.
 
 use crate::app::App;
-use crate::db::models::lot::{Lot, LotId};
+use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::error::{Code, Error, Result};
 
-/// Keys that one step of taking an import away deletes.
+/// Keys that one step of taking a lot away deletes.
 const SLICE: i64 = 1000;
-/// An import that has not moved for so long has died with its process.
+/// A lot that has not moved for so long has died with its process.
 const DEAD_AFTER_SECONDS: i64 = 60;
 
 impl App {
-    /// Takes away what an import left behind when its process died, if no import is under way.
+    /// Takes away what was left behind when a process died, of each kind that is not under way.
     ///
     /// # Errors
     /// The database's.
-    pub(crate) async fn clean_up_imports(&self) -> Result<()> {
-        let _turn = self.imports.lock().await;
-        match self.sweep_dead_import().await {
-            // Another process is at it.
-            Err(Error::Refused(_)) => Ok(()),
-            swept => swept,
+    pub(crate) async fn clean_up_lots(&self) -> Result<()> {
+        for (kind, turns) in [
+            (LotKind::Import, &self.imports),
+            (LotKind::Generated, &self.generating),
+        ] {
+            // Whoever has the turn looks after what was there before it.
+            let Ok(_turn) = turns.try_lock() else {
+                continue;
+            };
+            match self.sweep_dead_lot(kind).await {
+                // Another process is at it.
+                Err(Error::Refused(_)) => {}
+                swept => swept?,
+            }
         }
+        Ok(())
     }
 
-    /// The caller has this process's turn to import. An embedded database has no other process, so
+    /// The caller has this process's turn for this kind. An embedded database has no other process, so
     /// whatever is unfinished is dead; elsewhere it is when it has not moved for a while.
-    pub(super) async fn sweep_dead_import(&self) -> Result<()> {
-        let Some(lot) = self.db.read(|conn| Ok(Lot::unpublished(conn)?)).await? else {
+    pub(super) async fn sweep_dead_lot(&self, kind: LotKind) -> Result<()> {
+        let lots = self.db.read(|conn| Ok(Lot::unpublished(conn)?)).await?;
+        let Some(lot) = lots.into_iter().find(|lot| lot.kind == kind) else {
             return Ok(());
         };
         let dead_from = lot.heartbeat_at.plus_seconds(DEAD_AFTER_SECONDS);

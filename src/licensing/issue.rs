@@ -9,9 +9,12 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
+use super::mint::{Mint, Purchase, make_for_purchase};
+use super::supply::{self, Fallback};
 use super::{number, stock};
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
+use crate::db::models::generator::Generator;
 use crate::db::models::key::{Assignment, Key, KeyId, KeyStatus};
 use crate::db::models::order::{IssueState, Order, OrderLine, OrderLineId};
 use crate::db::models::product::{LimitBasis, Product, ProductId};
@@ -68,6 +71,7 @@ pub(crate) fn keys_needed(product: &Product, quantity: i64) -> i64 {
 pub(crate) fn issue_order(
     tx: &mut DbConnection,
     cx: &Context,
+    mint: &Mint,
     order: &mut Order,
     lines: &[LineWithProduct],
 ) -> Result<()> {
@@ -85,22 +89,24 @@ pub(crate) fn issue_order(
         Claim::Short(_) => claim_patiently(tx, &needs, cx.now)?,
         enough => enough,
     };
-    match claimed {
-        Claim::Enough(keys) => assign(tx, cx, order, &needs, keys),
-        Claim::Short(shortages) => note_shortage(tx, cx, order, &needs, &shortages),
-    }
+    let shortages = match claimed {
+        Claim::Short(shortages) => shortages,
+        Claim::Enough(claimed) => match make_missing(tx, mint, &needs, claimed, cx.now)? {
+            Ok(claimed) => return assign(tx, cx, order, &needs, claimed),
+            Err(used_up) => vec![used_up],
+        },
+    };
+    note_shortage(tx, cx, order, &needs, &shortages)
 }
 
-/// Whether it is of no use to try: a sequence that the lines need keys of is empty.
+/// Whether it is of no use to try: a sequence that the lines need keys of is empty, and nothing makes
+/// any.
 ///
 /// # Errors
 /// The database's.
 pub(crate) fn is_hopeless(conn: &mut DbConnection, lines: &[LineWithProduct]) -> Result<bool> {
     for need in needs(lines) {
-        let Some(sequence) = need.product.sequence_id else {
-            return Ok(true);
-        };
-        if !StockRow::exists(conn, sequence)? {
+        if !supply::may_supply(conn, need.product)? {
             return Ok(true);
         }
     }
@@ -132,9 +138,20 @@ fn needs(lines: &[LineWithProduct]) -> Vec<Need<'_>> {
 }
 
 enum Claim {
-    /// For each product as many keys as its lines need, oldest first.
-    Enough(BTreeMap<ProductId, Vec<(StockRow, Key)>>),
+    /// For each product as many keys as its lines need.
+    Enough(BTreeMap<ProductId, Claimed>),
     Short(Vec<Shortage>),
+}
+
+/// Keys for a product.
+#[derive(Default)]
+struct Claimed {
+    /// What they are taken out of stock by.
+    rows: Vec<StockRow>,
+    /// Oldest first.
+    keys: Vec<Key>,
+    /// How many more are to be made, and by what.
+    to_make: Option<(usize, Generator)>,
 }
 
 /// Takes the oldest keys that nobody else holds. When they are too few, it holds none of them itself.
@@ -194,6 +211,11 @@ fn claim(
     how: (Prefer, Held),
     now: Timestamp,
 ) -> Result<Claim> {
+    // What stock lacks is made only when nobody can bring it back any more.
+    let fallback = match how.1 {
+        Held::Skip => Fallback::NotYet,
+        Held::Wait => Fallback::Allowed,
+    };
     let mut by_product: BTreeMap<ProductId, (&Product, usize)> = BTreeMap::new();
     for need in needs {
         by_product
@@ -205,19 +227,33 @@ fn claim(
     let mut found = BTreeMap::new();
     let mut shortages = Vec::new();
     for (id, (product, needed)) in by_product {
-        let keys = match product.sequence_id {
+        let in_stock = match product.sequence_id {
             Some(sequence) => StockRow::first(tx, (sequence, id), needed, &taken, how, now)?,
             None => Vec::new(),
         };
-        if keys.len() < needed {
+        let missing = needed - in_stock.len();
+        let generator = match missing {
+            0 => None,
+            _ => supply::generator_for(tx, product, fallback)?,
+        };
+        if missing > 0 && generator.is_none() {
             shortages.push(Shortage {
                 sku: product.sku.clone(),
                 needed: count(needed),
-                available: count(keys.len()),
+                available: count(in_stock.len()),
             });
         }
-        taken.extend(keys.iter().map(|(row, _)| *row));
-        found.insert(id, keys);
+        let (rows, keys): (Vec<_>, Vec<_>) = in_stock.into_iter().unzip();
+        taken.extend(&rows);
+        let to_make = generator.map(|generator| (missing, generator));
+        found.insert(
+            id,
+            Claimed {
+                rows,
+                keys,
+                to_make,
+            },
+        );
     }
     Ok(if shortages.is_empty() {
         Claim::Enough(found)
@@ -226,15 +262,63 @@ fn claim(
     })
 }
 
+/// Makes what stock lacks. When a pattern is used up, nothing of it is left and it says what is short.
+fn make_missing(
+    tx: &mut DbConnection,
+    mint: &Mint,
+    needs: &[Need<'_>],
+    mut claimed: BTreeMap<ProductId, Claimed>,
+    now: Timestamp,
+) -> Result<Result<BTreeMap<ProductId, Claimed>, Shortage>> {
+    let tried = tx.transaction(|tx| {
+        for (id, claimed) in &mut claimed {
+            let need = needs.iter().find(|need| need.product.id == *id);
+            let (Some(need), Some((wanted, generator))) = (need, claimed.to_make.take()) else {
+                continue;
+            };
+            let Some(sequence) = need.product.sequence_id else {
+                continue;
+            };
+            let purchase = Purchase {
+                product: need.product,
+                sequence,
+                wanted,
+                now,
+            };
+            let made = make_for_purchase(tx, mint, &generator, purchase).map_err(Tried::Failed)?;
+            let in_stock = claimed.keys.len();
+            claimed.keys.extend(made.ok_or_else(|| {
+                Tried::Short(vec![Shortage {
+                    sku: need.product.sku.clone(),
+                    needed: count(in_stock + wanted),
+                    available: count(in_stock),
+                }])
+            })?);
+        }
+        Ok(())
+    });
+    match tried {
+        Ok(()) => Ok(Ok(claimed)),
+        Err(Tried::Short(mut shortages)) => match shortages.pop() {
+            Some(shortage) => Ok(Err(shortage)),
+            None => Err(Error::internal("a shortage names nothing")),
+        },
+        Err(Tried::Failed(error)) => Err(error),
+    }
+}
+
 fn assign(
     tx: &mut DbConnection,
     cx: &Context,
     order: &mut Order,
     needs: &[Need<'_>],
-    mut claimed: BTreeMap<ProductId, Vec<(StockRow, Key)>>,
+    mut claimed: BTreeMap<ProductId, Claimed>,
 ) -> Result<()> {
     let gone = || Error::internal("a key was in stock and could not be assigned");
-    let rows: Vec<StockRow> = claimed.values().flatten().map(|(row, _)| *row).collect();
+    let rows: Vec<StockRow> = claimed
+        .values()
+        .flat_map(|claimed| claimed.rows.iter().copied())
+        .collect();
     if !StockRow::take(tx, &rows)? {
         return Err(gone());
     }
@@ -244,8 +328,8 @@ fn assign(
     for need in needs {
         let keys = claimed
             .get_mut(&need.product.id)
-            .map(|keys| keys.drain(..need.keys));
-        for (_, mut key) in keys.into_iter().flatten() {
+            .map(|claimed| claimed.keys.drain(..need.keys));
+        for mut key in keys.into_iter().flatten() {
             let assignment = assignment(need, order, &key, cx.now);
             key.number_prefix.clone_from(&assignment.number_prefix);
             numbers.push(number::full(&key));
@@ -285,10 +369,7 @@ fn assignment(need: &Need<'_>, order: &Order, key: &Key, now: Timestamp) -> Assi
             KeyStatus::Sold
         },
         max_activations: need.limit.or(key.max_activations),
-        // Validity in days begins with the purchase and overwrites the date [SHOP-42].
-        expires_at: key
-            .valid_for_days
-            .map_or(key.expires_at, |days| Some(now.plus_days(days))),
+        expires_at: key.terms().at_issue(now).expires_at,
         assigned_at: now,
         delivered_at: product.auto_deliver.then_some(now),
         updated_at: now,

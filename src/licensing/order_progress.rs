@@ -5,6 +5,7 @@ use serde_json::json;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::issue::{self, LineWithProduct};
+use super::mint::Mint;
 use super::readiness;
 use crate::db::DbConnection;
 use crate::db::models::key::{Key, KeyStatus};
@@ -20,6 +21,7 @@ use crate::error::Result;
 pub(crate) fn move_order(
     tx: &mut DbConnection,
     cx: &Context,
+    mint: &Mint,
     order: &mut Order,
     reported: Option<&OrderStatus>,
 ) -> Result<()> {
@@ -42,7 +44,7 @@ pub(crate) fn move_order(
         order.issue_state,
         IssueState::Wanted | IssueState::WaitingStock
     ) {
-        issue::issue_order(tx, cx, order, &lines)?;
+        issue::issue_order(tx, cx, mint, order, &lines)?;
     }
     move_on_after_payment(tx, order, &lines)
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::issue::{Shortage, keys_needed};
 use super::orders::LineReport;
-use super::{number, order_lines};
+use super::{number, order_lines, supply};
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::models::account::AccountId;
@@ -204,6 +204,9 @@ pub(crate) fn check_stock(
         let Some(product) = Product::find_by_sku(conn, &line.sku)? else {
             continue;
         };
+        if supply::is_unlimited(conn, &product)? {
+            continue;
+        }
         let keys = keys_needed(&product, line.quantity);
         match needed.iter_mut().find(|(known, _)| known.id == product.id) {
             Some((_, sum)) => *sum += keys,

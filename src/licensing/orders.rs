@@ -9,8 +9,10 @@ use serde_json::json;
 use super::accounts::account_not_found;
 use super::context::Context;
 use super::events::{self, Subject};
+use super::mint::Mint;
 use super::order_lines::{check_lines, save_lines};
 use super::order_progress::{is_hopeless, is_owed_keys, move_order, want_keys_if_owed};
+use super::supply;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
@@ -20,7 +22,6 @@ use crate::db::models::customer::{Customer, CustomerId};
 use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus, WaitingFor};
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
-use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
 
@@ -71,6 +72,13 @@ pub(crate) struct LineReport {
     pub extra: JsonObject,
 }
 
+/// What taking a report needs beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reporting {
+    pub unknown_sku: UnknownSku,
+    pub mint: Mint,
+}
+
 /// Which order a caller means.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderName {
@@ -86,7 +94,7 @@ pub(crate) struct OrderName {
 pub(crate) fn report_order(
     tx: &mut DbConnection,
     cx: &Context,
-    unknown_sku: UnknownSku,
+    how: &Reporting,
     report: &OrderReport,
 ) -> Result<(OrderId, bool)> {
     if report
@@ -106,7 +114,7 @@ pub(crate) fn report_order(
     let (mut order, created) =
         Order::find_or_insert(tx, report.account, &report.reference, &pending, cx.now)?;
     let existing = OrderLine::of_orders(tx, &[order.id])?;
-    let lines = check_lines(tx, unknown_sku, &report.lines, &existing)?;
+    let lines = check_lines(tx, how.unknown_sku, &report.lines, &existing)?;
     if report.occurred_at.is_some() && report.occurred_at < order.occurred_at {
         return Ok((order.id, false));
     }
@@ -118,13 +126,13 @@ pub(crate) fn report_order(
     order.extra = report.extra.clone();
     order.occurred_at = report.occurred_at.or(order.occurred_at);
     let lines_changed = save_lines(tx, &order, existing, lines, cx.now)?;
-    move_order(tx, cx, &mut order, Some(&status))?;
-    let how = match (created, lines_changed) {
+    move_order(tx, cx, &how.mint, &mut order, Some(&status))?;
+    let saved = match (created, lines_changed) {
         (true, _) => Saved::New,
         (false, true) => Saved::WithLines,
         (false, false) => Saved::Alone,
     };
-    finish(tx, cx, order, &before, how)?;
+    finish(tx, cx, order, &before, saved)?;
     Ok((before.id, created))
 }
 
@@ -135,6 +143,7 @@ pub(crate) fn report_order(
 pub(crate) fn patch_order(
     tx: &mut DbConnection,
     cx: &Context,
+    mint: &Mint,
     name: &OrderName,
     patch: &OrderPatch,
 ) -> Result<OrderId> {
@@ -158,7 +167,7 @@ pub(crate) fn patch_order(
         // It happens now: a report of something earlier comes too late.
         order.occurred_at = order.occurred_at.max(Some(cx.now));
     }
-    move_order(tx, cx, &mut order, status.as_ref())?;
+    move_order(tx, cx, mint, &mut order, status.as_ref())?;
     finish(tx, cx, order, &before, Saved::Alone)?;
     Ok(before.id)
 }
@@ -171,6 +180,7 @@ pub(crate) fn patch_order(
 pub(crate) fn issue_again(
     tx: &mut DbConnection,
     cx: &Context,
+    mint: &Mint,
     name: &OrderName,
 ) -> Result<OrderId> {
     let mut order = lock(tx, name)?;
@@ -183,7 +193,7 @@ pub(crate) fn issue_again(
     }
     let before = order.clone();
     want_keys_if_owed(tx, cx, &mut order)?;
-    move_order(tx, cx, &mut order, None)?;
+    move_order(tx, cx, mint, &mut order, None)?;
     finish(tx, cx, order, &before, Saved::Alone)?;
     Ok(before.id)
 }
@@ -193,16 +203,21 @@ pub(crate) fn issue_again(
 ///
 /// # Errors
 /// The database's.
-pub(crate) fn serve_waiting_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
+pub(crate) fn serve_waiting_order(
+    tx: &mut DbConnection,
+    cx: &Context,
+    mint: &Mint,
+    id: OrderId,
+) -> Result<()> {
     match Order::lock_if_free(tx, id)? {
-        Some(order) => go_on(tx, cx, order),
+        Some(order) => go_on(tx, cx, mint, order),
         None => Ok(()),
     }
 }
 
-fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order) -> Result<()> {
+fn go_on(tx: &mut DbConnection, cx: &Context, mint: &Mint, mut order: Order) -> Result<()> {
     let before = order.clone();
-    move_order(tx, cx, &mut order, None)?;
+    move_order(tx, cx, mint, &mut order, None)?;
     finish(tx, cx, order, &before, Saved::Alone)
 }
 
@@ -210,9 +225,14 @@ fn go_on(tx: &mut DbConnection, cx: &Context, mut order: Order) -> Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub(crate) fn settle_order(tx: &mut DbConnection, cx: &Context, id: OrderId) -> Result<()> {
+pub(crate) fn settle_order(
+    tx: &mut DbConnection,
+    cx: &Context,
+    mint: &Mint,
+    id: OrderId,
+) -> Result<()> {
     match Order::lock_if_free(tx, id)? {
-        Some(order) if !is_owed_keys(tx, id)? => go_on(tx, cx, order),
+        Some(order) if !is_owed_keys(tx, id)? => go_on(tx, cx, mint, order),
         _ => Ok(()),
     }
 }
@@ -321,11 +341,12 @@ impl App {
     pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
         // Two at it would step over the order that the other holds, and give the key to a younger one.
         let _turn = self.serving.lock().await;
+        let mint = self.mint();
         self.go_through_waiting_orders(WaitingFor::Sequence(sequence), move |tx, cx, id| {
             // What comes in later is another job's, which begins with the oldest again.
-            let any_left = StockRow::exists(tx, sequence)?;
+            let any_left = supply::may_serve(tx, sequence)?;
             if any_left && !is_hopeless(tx, id)? {
-                serve_waiting_order(tx, cx, id)?;
+                serve_waiting_order(tx, cx, &mint, id)?;
             }
             Ok(any_left)
         })
@@ -341,8 +362,9 @@ impl App {
         // Whoever can be served is, oldest first: going through the orders of one product would hand a
         // key that comes in meanwhile to whichever order it had come to.
         self.serve_all_waiting_orders().await?;
-        self.go_through_waiting_orders(WaitingFor::Product(product), |tx, cx, id| {
-            settle_order(tx, cx, id)?;
+        let mint = self.mint();
+        self.go_through_waiting_orders(WaitingFor::Product(product), move |tx, cx, id| {
+            settle_order(tx, cx, &mint, id)?;
             Ok(true)
         })
         .await

@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 
 use super::context::{Actor, Context};
 use super::events::{self, Subject};
-use super::{sequences, stock};
+use super::{generators, sequences, stock};
 use crate::clock::Timestamp;
 use crate::db::models::account::Role;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::product::{LimitBasis, Product, ProductColumns, ProductId, ProductStatus};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
@@ -68,7 +69,10 @@ pub struct ProductView {
     /// Any JSON object.
     #[schema(value_type = Object)]
     pub extra: JsonObject,
-    /// Keys that can be sold now; null when it sells none.
+    /// The id of the generator that makes keys when its sequence has none left; null for no such help.
+    #[schema(value_type = Option<i64>)]
+    pub fallback_generator: Option<GeneratorId>,
+    /// Keys that can be sold now; null when it sells none, or when keys are made as they are bought.
     pub available: Option<i64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -100,6 +104,7 @@ impl ProductColumns {
             releases_per_month: None,
             entitlements: JsonObject::default(),
             extra: JsonObject::default(),
+            fallback_generator_id: None,
             created_at: now,
             updated_at: now,
         }
@@ -143,7 +148,7 @@ impl ProductColumns {
 }
 
 /// Checks the members, and puts the sequence in its place when one was named.
-fn settle(columns: &mut ProductColumns, named: Option<Named>) -> Result<()> {
+fn settle(tx: &mut DbConnection, columns: &mut ProductColumns, named: Option<Named>) -> Result<()> {
     let mut errors = columns.check();
     match named {
         None => {}
@@ -152,6 +157,13 @@ fn settle(columns: &mut ProductColumns, named: Option<Named>) -> Result<()> {
         Some(Named::Unknown(name)) => {
             let detail = format!("there is no sequence `{name}`");
             errors.push(FieldError::new("sequence", "unknown_sequence", detail));
+        }
+    }
+    if let Some(generator) = columns.fallback_generator_id {
+        generators::lock_named(tx, "fallback_generator", generator)?;
+        if errors.is_empty() && columns.sequence_id.is_none() {
+            let detail = "needs a sequence: what it makes belongs to one";
+            errors.push(FieldError::new("fallback_generator", "required", detail));
         }
     }
     if errors.is_empty() {
@@ -194,7 +206,7 @@ pub(crate) fn create_product(
     sequence: Option<Option<String>>,
 ) -> Result<String> {
     let named = Named::lock(tx, sequence)?;
-    settle(&mut columns, named)?;
+    settle(tx, &mut columns, named)?;
     let product = Product::insert(tx, &columns)?.ok_or_else(|| sku_is_taken(&columns.sku))?;
     let detail = json!({ "sku": columns.sku });
     events::record(
@@ -223,7 +235,7 @@ pub(crate) fn update_product(
     let before = Product::lock_for_edit(tx, sku)?.ok_or_else(|| not_found(sku))?;
     let mut after = before.clone();
     change(&mut after.columns);
-    settle(&mut after.columns, named)?;
+    settle(tx, &mut after.columns, named)?;
     if after == before {
         return Ok(before.columns.sku);
     }
@@ -234,7 +246,14 @@ pub(crate) fn update_product(
     after.save(tx)?;
     let needs = |product: &Product| {
         let (quantity, basis) = (product.delivery_quantity, product.activation_limit_basis);
-        (product.sequence_id, product.sells_keys, quantity, basis)
+        let made_by = product.fallback_generator_id;
+        (
+            product.sequence_id,
+            product.sells_keys,
+            quantity,
+            basis,
+            made_by,
+        )
     };
     if needs(&before) != needs(&after) {
         stock::recheck_waiting_orders(tx, after.id, cx.now)?;
@@ -362,6 +381,7 @@ fn view(conn: &mut DbConnection, product: Product, now: Timestamp) -> Result<Pro
         releases_per_month: columns.releases_per_month,
         entitlements: columns.entitlements,
         extra: columns.extra,
+        fallback_generator: columns.fallback_generator_id,
         available,
         created_at: columns.created_at,
         updated_at: columns.updated_at,
@@ -382,6 +402,7 @@ fn recorded(product: &Product) -> Value {
         "renew_by_days": product.renew_by_days,
         "grace_days": product.grace_days,
         "releases_per_month": product.releases_per_month,
+        "fallback_generator": product.fallback_generator_id,
         "entitlements": product.entitlements,
     })
 }

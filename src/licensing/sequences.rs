@@ -7,11 +7,15 @@ use utoipa::ToSchema;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::text::{Extra, Name};
+use super::{generators, stock};
 use crate::clock::Timestamp;
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::job::{self, Job};
 use crate::db::models::key::Key;
 use crate::db::models::product::Product;
-use crate::db::models::sequence::{KeyCounts, Sequence, SequenceId, SequenceSource};
+use crate::db::models::sequence::{
+    KeyCounts, NewSequenceRow, Sequence, SequenceId, SequenceSource,
+};
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, FieldError, Refusal, Result};
@@ -23,6 +27,8 @@ const SLICE: i64 = 1000;
 #[derive(Clone, Debug)]
 pub(crate) struct NewSequence {
     pub name: Name,
+    pub source: SequenceSource,
+    pub generator: Option<GeneratorId>,
     pub low_stock_threshold: Option<i64>,
     pub extra: Extra,
 }
@@ -31,6 +37,8 @@ pub(crate) struct NewSequence {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SequencePatch {
     pub name: Option<Name>,
+    pub source: Option<SequenceSource>,
+    pub generator: Option<Option<GeneratorId>>,
     pub low_stock_threshold: Option<Option<i64>>,
     pub extra: Option<Extra>,
 }
@@ -46,6 +54,9 @@ pub struct SequenceView {
     pub name: String,
     /// Where its keys come from.
     pub source: SequenceSource,
+    /// The id of the generator that makes its keys; null for a pool.
+    #[schema(value_type = Option<i64>)]
+    pub generator: Option<GeneratorId>,
     /// Below how many keys in stock it counts as low; null for never.
     pub low_stock_threshold: Option<i64>,
     /// Any JSON object.
@@ -72,8 +83,18 @@ pub(crate) fn create_sequence(
 ) -> Result<Sequence> {
     check_threshold(new.low_stock_threshold)?;
     let name = new.name.as_str();
-    let sequence = Sequence::insert(tx, name, new.low_stock_threshold, &new.extra.0, cx.now)?
-        .ok_or_else(|| name_is_taken(name))?;
+    check_source(tx, new.source, new.generator)?;
+    let row = NewSequenceRow {
+        name,
+        source: new.source,
+        generator_id: new.generator,
+        low_stock_threshold: new.low_stock_threshold,
+        extra: &new.extra.0,
+        created_at: cx.now,
+        updated_at: cx.now,
+        deleted_at: None,
+    };
+    let sequence = Sequence::insert(tx, &row)?.ok_or_else(|| name_is_taken(name))?;
     events::record(
         tx,
         cx,
@@ -102,6 +123,20 @@ pub(crate) fn update_sequence(
             return Err(name_is_taken(new_name.as_str()).into());
         }
         sequence.name = new_name.as_str().to_owned();
+    }
+    let before = (sequence.source, sequence.generator_id);
+    if let Some(source) = patch.source {
+        sequence.source = source;
+        if source == SequenceSource::Pool && patch.generator.is_none() {
+            sequence.generator_id = None;
+        }
+    }
+    if let Some(generator) = patch.generator {
+        sequence.generator_id = generator;
+    }
+    if (sequence.source, sequence.generator_id) != before {
+        check_source(tx, sequence.source, sequence.generator_id)?;
+        stock::wake_waiting_orders(tx, sequence.id, cx.now)?;
     }
     if let Some(threshold) = patch.low_stock_threshold {
         check_threshold(threshold)?;
@@ -211,7 +246,8 @@ pub(crate) fn lock_by_name(tx: &mut DbConnection, name: &str) -> Result<Option<S
     Ok(Some(locked).filter(|sequence| sequence.deleted_at.is_none() && sequence.name == name))
 }
 
-fn not_found(name: &str) -> Refusal {
+/// `sequence_not_found`, naming it.
+pub(crate) fn not_found(name: &str) -> Refusal {
     Refusal::because(
         Code::SequenceNotFound,
         format!("There is no sequence `{name}`."),
@@ -224,6 +260,7 @@ fn view(conn: &mut DbConnection, sequence: Sequence) -> Result<SequenceView> {
         id: sequence.id,
         name: sequence.name,
         source: sequence.source,
+        generator: sequence.generator_id,
         low_stock_threshold: sequence.low_stock_threshold,
         extra: sequence.extra,
         keys,
@@ -237,6 +274,28 @@ fn name_is_taken(name: &str) -> Refusal {
         Code::AlreadyExists,
         format!("There is a sequence `{name}` already."),
     )
+}
+
+/// A sequence has a generator if and only if that is its source [SHOP-54, SHOP-55].
+fn check_source(
+    tx: &mut DbConnection,
+    source: SequenceSource,
+    generator: Option<GeneratorId>,
+) -> Result<()> {
+    let detail = match (source, generator) {
+        (SequenceSource::Generator, Some(id)) => {
+            return generators::lock_named(tx, "generator", id).map(drop);
+        }
+        (SequenceSource::Pool, None) => return Ok(()),
+        (SequenceSource::Generator, None) => "is required when the source is `generator`",
+        (SequenceSource::Pool, Some(_)) => "goes with the source `generator` only",
+    };
+    let code = if generator.is_none() {
+        "required"
+    } else {
+        "invalid"
+    };
+    Err(Refusal::invalid(vec![FieldError::new("generator", code, detail)]).into())
 }
 
 fn check_threshold(threshold: Option<i64>) -> Result<()> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::products;
+use super::{products, supply};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
@@ -25,7 +25,8 @@ pub struct StockView {
     pub available: Option<i64>,
 }
 
-/// Keys that the product could hand out now, exactly; `None` when buying it takes no key [SHOP-57].
+/// Keys that the product could hand out now, exactly; `None` when buying it takes no key, or when keys
+/// are made as they are bought [SHOP-57].
 ///
 /// # Errors
 /// The database's.
@@ -34,7 +35,7 @@ pub(crate) fn available(
     product: &Product,
     now: Timestamp,
 ) -> Result<Option<i64>> {
-    if !product.sells_keys {
+    if !product.sells_keys || supply::is_unlimited(conn, product)? {
         return Ok(None);
     }
     Ok(Some(match product.sequence_id {

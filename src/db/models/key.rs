@@ -1,5 +1,7 @@
 //! Product keys.
 
+use std::collections::HashSet;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -217,6 +219,38 @@ impl Key {
             .load(conn)
     }
 
+    /// The keys of these ids, in the order of the ids.
+    pub(crate) fn find_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
+        Self::published()
+            .filter(keys::id.eq_any(ids))
+            .order(keys::id)
+            .select(Self::columns())
+            .load(conn)
+    }
+
+    /// The highest id of a key; 0 when there is none.
+    pub(crate) fn newest_id(conn: &mut DbConnection) -> QueryResult<KeyId> {
+        let newest = keys::table.select(diesel::dsl::max(keys::id));
+        Ok(newest.first::<Option<KeyId>>(conn)?.unwrap_or(KeyId(0)))
+    }
+
+    /// Those of the hashes that belong to a key, or once did.
+    pub(crate) fn taken_texts(
+        conn: &mut DbConnection,
+        hashes: &[[u8; 32]],
+    ) -> QueryResult<HashSet<Vec<u8>>> {
+        let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
+        let mut taken = RetiredText::among(conn, &hashes)?;
+        for slice in hashes.chunks(500) {
+            let some: Vec<Vec<u8>> = Self::published()
+                .filter(keys::text_hash.eq_any(slice.iter().map(|hash| Some(*hash))))
+                .select(keys::text_hash.assume_not_null())
+                .load(conn)?;
+            taken.extend(some);
+        }
+        Ok(taken)
+    }
+
     /// Stores the keys whose texts are new; returns the ids of those stored.
     pub(crate) fn insert_new(conn: &mut DbConnection, rows: &[NewKey]) -> QueryResult<Vec<i64>> {
         let mut stored = Vec::with_capacity(rows.len());
@@ -321,7 +355,8 @@ impl Key {
         let deleted = sequences::table
             .filter(sequences::deleted_at.is_not_null())
             .select(sequences::id.nullable());
-        let doomed: Vec<i64> = keys::table
+        // Not those of an import under way, whose sequence may count as deleted until it is published.
+        let doomed: Vec<i64> = Self::published()
             .filter(keys::text_hash.eq_any(text_hashes.iter().map(|hash| Some(*hash))))
             .filter(
                 keys::assigned_at

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth, each_backend};
 use crate::db::models::account::AccountId;
+use crate::db::models::import::Import;
 use crate::db::models::sequence::SequenceId;
 use crate::db::schema::{keys, lots, stock};
 use crate::db::types::{row_id, word_enum};
@@ -31,21 +32,30 @@ word_enum! {
 #[diesel(table_name = lots, check_for_backend(MultiBackend))]
 pub(crate) struct Lot {
     pub id: LotId,
+    pub kind: LotKind,
     pub heartbeat_at: Timestamp,
     /// Set when the import was given up; its keys are being deleted.
     pub abandoned_at: Option<Timestamp>,
 }
 
 impl Lot {
-    /// The lot that is being staged, if any.
-    pub(crate) fn unpublished(conn: &mut DbConnection) -> QueryResult<Option<Self>> {
+    /// The lots that are being staged: one of each kind at most.
+    pub(crate) fn unpublished(conn: &mut DbConnection) -> QueryResult<Vec<Self>> {
         Self::query()
             .filter(lots::published_at.is_null())
+            .order(lots::id)
+            .load(conn)
+    }
+
+    /// The lot of this kind that is being staged, if any.
+    fn unpublished_of(conn: &mut DbConnection, kind: LotKind) -> QueryResult<Option<Self>> {
+        Self::query()
+            .filter(lots::published_at.is_null().and(lots::kind.eq(kind)))
             .first(conn)
             .optional()
     }
 
-    /// Opens a lot; `None` when another import has one open.
+    /// Opens a lot; `None` when another of its kind is open.
     pub(crate) fn open(
         conn: &mut DbConnection,
         kind: LotKind,
@@ -69,7 +79,7 @@ impl Lot {
         if made == 0 {
             Ok(None)
         } else {
-            Ok(Self::unpublished(conn)?.map(|lot| lot.id))
+            Ok(Self::unpublished_of(conn, kind)?.map(|lot| lot.id))
         }
     }
 
@@ -105,6 +115,7 @@ impl Lot {
         let updated = diesel::update(lots::table.filter(unpublished))
             .set(lots::abandoned_at.eq(now))
             .execute(conn)?;
+        Import::interrupt_of_lot(conn, id, now)?;
         Ok(updated == 1)
     }
 

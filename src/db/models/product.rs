@@ -6,6 +6,7 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::sequence::SequenceId;
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{keys, order_lines, products};
@@ -68,6 +69,7 @@ pub(crate) struct ProductColumns {
     pub releases_per_month: Option<i64>,
     pub entitlements: JsonObject,
     pub extra: JsonObject,
+    pub fallback_generator_id: Option<GeneratorId>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

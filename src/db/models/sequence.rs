@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::generator::GeneratorId;
 use crate::db::models::key::KeyStatus;
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{keys, lots, sequences};
@@ -19,6 +20,8 @@ word_enum! {
     pub enum SequenceSource {
         /// They were imported or entered beforehand.
         Pool = "pool",
+        /// A generator makes them when the stock is used up.
+        Generator = "generator",
     }
 }
 
@@ -29,11 +32,27 @@ pub(crate) struct Sequence {
     pub id: SequenceId,
     pub name: String,
     pub source: SequenceSource,
+    pub generator_id: Option<GeneratorId>,
     pub low_stock_threshold: Option<i64>,
     pub extra: JsonObject,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// Set when it was deleted: the row stays so that assigned keys keep the name.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// A sequence about to be stored.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = sequences, treat_none_as_default_value = false)]
+pub(crate) struct NewSequenceRow<'a> {
+    pub name: &'a str,
+    pub source: SequenceSource,
+    pub generator_id: Option<GeneratorId>,
+    pub low_stock_threshold: Option<i64>,
+    pub extra: &'a JsonObject,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Set for one that nobody sees yet: an import makes it and publishes it with its keys.
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -84,29 +103,30 @@ impl Sequence {
     /// Makes the sequence; `None` when the name is taken.
     pub(crate) fn insert(
         conn: &mut DbConnection,
-        name: &str,
-        low_stock_threshold: Option<i64>,
-        extra: &JsonObject,
-        now: Timestamp,
+        new: &NewSequenceRow<'_>,
     ) -> QueryResult<Option<Self>> {
         let made = OnBoth(
             diesel::insert_into(sequences::table)
-                .values((
-                    sequences::name.eq(name),
-                    sequences::source.eq(SequenceSource::Pool),
-                    sequences::low_stock_threshold.eq(low_stock_threshold),
-                    sequences::extra.eq(extra),
-                    sequences::created_at.eq(now),
-                    sequences::updated_at.eq(now),
-                ))
+                .values(new)
                 .on_conflict_do_nothing(),
         )
         .execute(conn)?;
         if made == 0 {
             Ok(None)
         } else {
-            Self::find_by_name(conn, name)
+            Self::find_by_name(conn, new.name)
         }
+    }
+
+    /// Makes a sequence that is marked as deleted, so that its name does not matter yet.
+    pub(crate) fn insert_hidden(
+        conn: &mut DbConnection,
+        new: &NewSequenceRow<'_>,
+    ) -> QueryResult<SequenceId> {
+        diesel::insert_into(sequences::table)
+            .values(new)
+            .returning(sequences::id)
+            .get_result(conn)
     }
 
     /// Writes what an edit may change.
@@ -114,6 +134,8 @@ impl Sequence {
         diesel::update(sequences::table.find(self.id))
             .set((
                 sequences::name.eq(&self.name),
+                sequences::source.eq(self.source),
+                sequences::generator_id.eq(self.generator_id),
                 sequences::low_stock_threshold.eq(self.low_stock_threshold),
                 sequences::extra.eq(&self.extra),
                 sequences::updated_at.eq(self.updated_at),

@@ -82,7 +82,7 @@ fn pairs_of(out: Output) -> Vec<Pair> {
         .map(|outcome| {
             let record = outcome.unwrap();
             let name = record.sequence.map(Text::into_string);
-            (name.unwrap_or_default(), record.key.into_string())
+            (name.unwrap_or_default(), record.key.as_str().to_owned())
         })
         .collect()
 }

@@ -1,0 +1,439 @@
+//! The course of an import: read, seal, stage, and at the end publish.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::context::Context;
+use super::events::{self, Subject};
+use super::import::{
+    CreateMissing, Failures, ImportOptions, ImportReport, Piece, Purpose, ReadSoFar,
+};
+use super::import_format::{FailedLine, Parser, Record};
+use super::import_target::{self, Place, Staged, Target};
+use super::mint::{Batch, Terms};
+use super::staging::{self, CHUNK};
+use crate::app::App;
+use crate::db::models::import::{Import, ImportState, Progress};
+use crate::db::models::key::{Key, KeySource, NewKey};
+use crate::db::models::sequence::{Sequence, SequenceId};
+use crate::db::types::JsonObject;
+use crate::db::{DbConnection, ids};
+use crate::error::{Code, Error, Refusal, Result};
+
+/// Sequences that one import may fill: it holds them all when it publishes.
+const MAX_SEQUENCES: usize = 10_000;
+
+/// An import under way.
+pub(super) struct Run {
+    app: Arc<App>,
+    cx: Context,
+    options: ImportOptions,
+    target: Target,
+    read: Arc<ReadSoFar>,
+    /// The sequences that the text has named so far.
+    places: HashMap<String, Option<Place>>,
+    failures: Failures,
+    progress: Progress,
+    /// In a dry run: what the text has held so far. Half of each hash, as two texts of one import that
+    /// share so much are not to be feared.
+    seen: HashSet<[u8; 16]>,
+}
+
+impl Run {
+    pub(super) fn new(
+        app: Arc<App>,
+        cx: Context,
+        options: ImportOptions,
+        target: Target,
+        read: Arc<ReadSoFar>,
+    ) -> Self {
+        Self {
+            app,
+            cx,
+            options,
+            target,
+            read,
+            places: HashMap::new(),
+            failures: Failures::default(),
+            progress: Progress::default(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Reads the text, publishes its keys, and takes everything away again when that fails.
+    pub(super) async fn carry_out(
+        mut self,
+        parser: Parser,
+        pieces: mpsc::Receiver<Piece>,
+        tell_read: oneshot::Sender<()>,
+    ) -> Result<ImportReport> {
+        let read = self.read_all(parser, pieces).await;
+        // Whoever waited for it may have left.
+        let _ = tell_read.send(());
+        let ended = match read {
+            Err(error) => Err(error),
+            Ok(()) if self.options.purpose == Purpose::DryRun => Ok(()),
+            Ok(()) if self.failures.count > 0 => {
+                Err(std::mem::take(&mut self.failures).refusal().into())
+            }
+            Ok(()) => self.publish().await,
+        };
+        if let (Err(error), Some(place)) = (&ended, self.target.place) {
+            self.take_away(place, error).await;
+        }
+        ended.map(|()| ImportReport {
+            added: u64::try_from(self.progress.added).unwrap_or(0),
+            duplicates: u64::try_from(self.progress.duplicates).unwrap_or(0),
+            failures: self.failures.count,
+            failed: self.failures.listed,
+        })
+    }
+
+    async fn read_all(
+        &mut self,
+        mut parser: Parser,
+        mut pieces: mpsc::Receiver<Piece>,
+    ) -> Result<()> {
+        let mut out = Vec::new();
+        let mut pending = Vec::new();
+        loop {
+            match pieces.recv().await {
+                Some(Piece::Bytes(bytes)) => parser.push(&bytes, &mut out)?,
+                Some(Piece::End) => break,
+                None => return Err(Error::Unavailable("the text of the import broke off")),
+            }
+            self.sort(&mut out, &mut pending);
+            while pending.len() >= CHUNK {
+                let rest = pending.split_off(CHUNK);
+                self.take(std::mem::replace(&mut pending, rest)).await?;
+            }
+        }
+        parser.finish(&mut out)?;
+        self.sort(&mut out, &mut pending);
+        while !pending.is_empty() {
+            let rest = pending.split_off(pending.len().min(CHUNK));
+            self.take(std::mem::replace(&mut pending, rest)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what can be staged and notes what cannot.
+    fn sort(&mut self, out: &mut Vec<Result<Record, FailedLine>>, pending: &mut Vec<Record>) {
+        self.read.add(u64::try_from(out.len()).unwrap_or(0));
+        self.progress.lines += i64::try_from(out.len()).unwrap_or(0);
+        for outcome in out.drain(..) {
+            match outcome {
+                // After a failure nothing will be published: the rest is only looked through.
+                Ok(_) if self.is_lost() => {}
+                Ok(record) => pending.push(record),
+                Err(failed) => self.failures.add(failed),
+            }
+        }
+    }
+
+    /// Whether the import can only be refused.
+    fn is_lost(&self) -> bool {
+        self.failures.count > 0 && self.options.purpose == Purpose::Import
+    }
+
+    async fn take(&mut self, records: Vec<Record>) -> Result<()> {
+        self.app.go_on_unless_stopping()?;
+        let records = self.find_places(records).await?;
+        if records.is_empty() || self.is_lost() {
+            return Ok(());
+        }
+        match self.target.place {
+            Some(place) => self.stage(place, records).await,
+            None => self.count(records).await,
+        }
+    }
+
+    /// Finds where each record goes; those that go nowhere fail.
+    async fn find_places(&mut self, records: Vec<Record>) -> Result<Vec<(Record, Place)>> {
+        let unknown: BTreeSet<String> = records
+            .iter()
+            .filter_map(|record| Some(record.sequence.as_ref()?.as_str()))
+            .filter(|name| !self.places.contains_key(*name))
+            .map(ToOwned::to_owned)
+            .collect();
+        if !unknown.is_empty() && self.target.sequence.is_none() {
+            self.look_up(unknown.into_iter().collect()).await?;
+        }
+        let mut found = Vec::with_capacity(records.len());
+        for record in records {
+            match self.place_of(&record) {
+                Ok(place) => found.push((record, place)),
+                Err(failed) => self.failures.add(failed),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn look_up(&mut self, names: Vec<String>) -> Result<()> {
+        if self.places.len() + names.len() > MAX_SEQUENCES {
+            let detail = format!(
+                "The text names more than {MAX_SEQUENCES} sequences; import it in several parts."
+            );
+            return Err(Refusal::because(Code::ImportFailed, detail).into());
+        }
+        let (cx, asked) = (self.cx.clone(), names.clone());
+        let make = self.options.create_missing;
+        let mut found = match self.options.purpose {
+            Purpose::Import => {
+                self.app
+                    .db
+                    .write(move |tx| import_target::places(tx, &cx, &asked, make))
+                    .await?
+            }
+            Purpose::DryRun => {
+                self.app
+                    .db
+                    .read(move |conn| import_target::places(conn, &cx, &asked, CreateMissing::No))
+                    .await?
+            }
+        };
+        for name in names {
+            let would_be_made =
+                self.options.purpose == Purpose::DryRun && make == CreateMissing::Yes;
+            let place = found
+                .remove(&name)
+                .or(would_be_made.then_some(Place::Missing));
+            self.places.insert(name, place);
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, record: &Record) -> Result<Place, FailedLine> {
+        let failed = |code, detail: &str| FailedLine::new(record.line, code, detail);
+        let place = match (self.target.sequence, &record.sequence) {
+            (Some(_), Some(name)) if Some(name.as_str()) != self.options.sequence.as_deref() => {
+                return Err(failed(
+                    "other_sequence",
+                    "names another sequence than the import",
+                ));
+            }
+            (Some(place), _) => place,
+            (None, None) => return Err(failed("no_sequence", "names no sequence")),
+            (None, Some(name)) => match self.places.get(name.as_str()) {
+                Some(Some(place)) => *place,
+                _ => {
+                    return Err(failed(
+                        "unknown_sequence",
+                        "names a sequence that is not there",
+                    ));
+                }
+            },
+        };
+        match &self.target.product {
+            Some(product) if !import_target::takes(product, place) => {
+                let detail = "names a sequence that the product does not use";
+                Err(failed("other_sequence", detail))
+            }
+            _ => Ok(place),
+        }
+    }
+
+    async fn stage(&mut self, place: Staged, records: Vec<(Record, Place)>) -> Result<()> {
+        let count = records.len();
+        let ids = self
+            .app
+            .db
+            .write(move |tx| Ok(ids::take_key_ids(tx, count)?))
+            .await?;
+        let rows = self.seal(place, records, ids).await?;
+        let clock = self.app.clock.clone();
+        let before = self.progress;
+        let (progress, ()) = self
+            .app
+            .db
+            .write(move |tx| {
+                let now = clock.now();
+                let added = staging::stage(tx, place.lot, &rows, now)?;
+                let progress = before.with(added, count - added);
+                Import::note(tx, place.import, progress, now)?;
+                Ok((progress, ()))
+            })
+            .await?;
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// Seals the texts, which is work for a processor and not for a transaction.
+    async fn seal(
+        &self,
+        place: Staged,
+        records: Vec<(Record, Place)>,
+        ids: Vec<i64>,
+    ) -> Result<Vec<NewKey>> {
+        let mint = self.app.mint();
+        let now = self.cx.now;
+        let batch = Batch {
+            source: KeySource::Import,
+            generator: None,
+            lot: Some(place.lot),
+            product: self.target.product.clone(),
+            standing: staging::standing(self.options.status, self.target.product.as_ref(), now)?,
+            terms: self.options.terms,
+            now,
+        };
+        tokio::task::spawn_blocking(move || {
+            let rows = ids.into_iter().zip(records);
+            rows.map(|(id, (record, place))| {
+                let terms = batch.terms.overridden(own_terms(&record));
+                let terms = match batch.standing.assigned_at {
+                    Some(at) => terms.at_issue(at),
+                    None => terms,
+                };
+                let extra = (!record.extra.0.is_empty()).then_some(record.extra);
+                mint.key(id, record.key.as_str(), place.id(), terms, extra, &batch)
+            })
+            .collect()
+        })
+        .await
+        .map_err(|error| Error::internal(format!("sealing keys ended early: {error}")))
+    }
+
+    /// What a dry run does instead of staging.
+    async fn count(&mut self, records: Vec<(Record, Place)>) -> Result<()> {
+        let vault = Arc::clone(&self.app.vault);
+        let hashes: Vec<[u8; 32]> = tokio::task::spawn_blocking(move || {
+            let texts = records.iter().map(|(record, _)| record.key.as_str());
+            texts.map(|text| vault.hash(text)).collect()
+        })
+        .await
+        .map_err(|error| Error::internal(format!("hashing keys ended early: {error}")))?;
+        let asked = hashes.clone();
+        let taken = self
+            .app
+            .db
+            .read(move |conn| Ok(Key::taken_texts(conn, &asked)?))
+            .await?;
+        let (mut added, mut duplicates) = (0, 0);
+        for hash in hashes {
+            let (half, _) = hash.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+            if self.seen.insert(*half) && !taken.contains(hash.as_slice()) {
+                added += 1;
+            } else {
+                duplicates += 1;
+            }
+        }
+        self.progress = self.progress.with(added, duplicates);
+        Ok(())
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        let Some(place) = self.target.place else {
+            return Ok(());
+        };
+        let mut new = BTreeMap::new();
+        let mut sequences = BTreeSet::new();
+        let named = self.options.sequence.clone().zip(self.target.sequence);
+        let by_text = self
+            .places
+            .iter()
+            .filter_map(|(name, place)| Some((name.clone(), (*place)?)));
+        for (name, place) in named.into_iter().chain(by_text) {
+            sequences.extend(place.id());
+            if let Place::New(id) = place {
+                new.insert(id, name);
+            }
+        }
+        let (cx, progress) = (self.cx.clone(), self.progress);
+        let (published, clock) = (sequences.clone(), self.app.clock.clone());
+        let name = self.options.sequence.clone();
+        self.app
+            .db
+            .write(move |tx| {
+                let cx = Context {
+                    now: clock.now(),
+                    ..cx.clone()
+                };
+                show_new(tx, &cx, &new)?;
+                staging::publish_lot(tx, place.lot, &published, cx.now)?;
+                Import::note(tx, place.import, progress, cx.now)?;
+                Import::end(tx, place.import, ImportState::Done, None, cx.now)?;
+                let detail = json!({
+                    "import": place.import,
+                    "sequence": name,
+                    "sequences": published.len(),
+                    "added": progress.added,
+                    "duplicates": progress.duplicates,
+                });
+                events::record(tx, &cx, "keys.imported", Subject::Lot(place.lot), detail)
+            })
+            .await?;
+        self.app.serve_after_publishing(&sequences).await;
+        Ok(())
+    }
+
+    /// Takes away what was staged and notes why.
+    async fn take_away(&self, place: Staged, error: &Error) {
+        let (state, problem) = match error {
+            Error::Refused(refusal) => (ImportState::Refused, Some(problem(refusal))),
+            _ => (ImportState::Interrupted, None),
+        };
+        let (progress, now) = (self.progress, self.app.clock.now());
+        let noted = self
+            .app
+            .db
+            .write(move |tx| {
+                Import::note(tx, place.import, progress, now)?;
+                Ok(Import::end(tx, place.import, state, problem.as_ref(), now)?)
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "how an import ended was not noted");
+        }
+        if let Err(error) = self.app.sweep(place.lot).await {
+            // The next import, or the next start, takes it away.
+            tracing::warn!(%error, "an unfinished import was not taken away");
+        }
+    }
+}
+
+impl Progress {
+    fn with(self, added: usize, duplicates: usize) -> Self {
+        let count = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
+        Self {
+            added: self.added + count(added),
+            duplicates: self.duplicates + count(duplicates),
+            ..self
+        }
+    }
+}
+
+fn own_terms(record: &Record) -> Terms {
+    Terms {
+        expires_at: record.expires_at,
+        valid_for_days: record.valid_for_days,
+        max_activations: record.max_activations,
+    }
+}
+
+fn problem(refusal: &Refusal) -> JsonObject {
+    let mut members = refusal.facts.clone();
+    members.insert("code".into(), refusal.code.as_str().into());
+    members.insert("detail".into(), refusal.detail.clone().into());
+    JsonObject(members)
+}
+
+/// Shows the sequences that were made for the import.
+fn show_new(tx: &mut DbConnection, cx: &Context, new: &BTreeMap<SequenceId, String>) -> Result<()> {
+    for (id, name) in new {
+        if Sequence::find_by_name(tx, name)?.is_some() {
+            let detail = format!(
+                "The sequence `{name}` was made by somebody else during the import; import again."
+            );
+            return Err(Refusal::because(Code::AlreadyExists, detail).into());
+        }
+        let mut sequence = Sequence::lock(tx, *id)?;
+        sequence.deleted_at = None;
+        sequence.save(tx)?;
+        let detail = json!({ "name": name });
+        events::record(tx, cx, "sequence.created", Subject::Sequence(*id), detail)?;
+    }
+    Ok(())
+}
