@@ -70,4 +70,170 @@ on_both_databases! {
         assert_eq!(added, 175, "each text once");
         assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 175);
     }
+
+    /// [UC-33, UC-34]
+    async fn a_spreadsheets_lines_name_their_sequences(app: TestApp) {
+        for sku in ["editor", "player"] {
+            app.admin.make_product(sku, json!({})).await;
+        }
+        let body = "editor\tE1\r\nplayer\tP 1\teven a tab\r\n\r\neditor\tE2\r\n";
+        let report = app.admin.post_bytes("/v1/import", "text/tab-separated-values", body).await.ok();
+        assert_eq!(report, json!({ "added": 3, "duplicates": 0, "failures": 0, "failed": [] }));
+        assert_eq!(app.admin.order("1", "editor", 2, "completed").await.keys(), ["E1", "E2"]);
+        assert_eq!(app.admin.order("2", "player", 1, "completed").await.keys(), ["P 1\teven a tab"]);
+    }
+
+    /// [UC-35, UC-36, UC-37]
+    async fn keys_of_several_lines_come_in_blocks_and_are_delivered_as_they_are(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let body = "editor\n-----BEGIN-----\nline 2\n\n. \n-----END-----\n.\neditor\nsecond\n.\n";
+        app.admin.post_bytes("/v1/import?format=block", "text/plain", body).await.ok();
+        let keys = app.admin.order("1", "editor", 2, "completed").await.keys();
+        assert_eq!(keys, ["-----BEGIN-----\nline 2\n\n. \n-----END-----", "second"]);
+        let unfinished = app.admin.post_bytes("/v1/import?format=block&end_mark=%23end", "text/plain", "editor\nK\n.\n").await;
+        let problem = unfinished.refused(422, "import_failed");
+        assert_eq!((&problem["failed"][0]["line"], &problem["failed"][0]["code"]), (&json!(1), &json!("unfinished_block")));
+    }
+
+    /// [UC-63, SHOP-46, SHOP-49]
+    async fn further_columns_carry_the_fields_of_each_key(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let body = "key,max_activations,valid_for_days,supplier\n\"K,1\",2,30,acme\nK2,,,\n";
+        let path = "/v1/sequences/editor/import?header=true&max_activations=9";
+        assert_eq!(app.admin.post_bytes(path, "text/csv", body).await.ok()["added"], 2);
+        let keys = app.admin.get("/v1/keys").await.ok()["items"].clone();
+        assert_eq!((&keys[0]["key"], &keys[0]["max_activations"], &keys[0]["valid_for_days"]), (&json!("K,1"), &json!(2), &json!(30)));
+        assert_eq!(keys[0]["extra"], json!({ "supplier": "acme" }));
+        assert_eq!((&keys[1]["max_activations"], &keys[1]["extra"]), (&json!(9), &json!({})));
+        let wrong = app.admin.post_bytes(path, "text/csv", "key,max_activations\nK3,none\n").await.refused(422, "import_failed");
+        assert_eq!(wrong["failed"][0]["line"], 2);
+    }
+
+    async fn a_sequence_that_the_text_names_is_made_only_if_that_is_wanted(app: TestApp) {
+        let import = async |query: &str, body: &str| {
+            app.admin.post_bytes(&format!("/v1/import?{query}"), "text/tab-separated-values", body.to_owned()).await
+        };
+        let problem = import("", "new\tK1\nold\tK2\n").await.refused(422, "import_failed");
+        assert_eq!((&problem["failures"], &problem["failed"][1]["code"]), (&json!(2), &json!("unknown_sequence")));
+        // Wrong lines further down: the sequences made for the others are nowhere to be seen.
+        import("create_missing=true", "new\tK1\nno tab\n").await.refused(422, "import_failed");
+        assert_eq!(app.admin.get("/v1/sequences").await.ok()["items"], json!([]));
+        import("create_missing=true", "new\tK1\nold\tK2\nnew\tK3\n").await.ok();
+        assert_eq!(app.admin.get("/v1/sequences/new").await.ok()["keys"]["active"], 2);
+        import("", "new\tK4\n").await.ok();
+        let other = app.admin.post_bytes("/v1/sequences/new/import?format=tsv", "text/plain", "old\tK5\n").await;
+        assert_eq!(other.refused(422, "import_failed")["failed"][0]["code"], "other_sequence");
+    }
+
+    async fn a_text_that_has_to_name_sequences_says_in_which_format(app: TestApp) {
+        let problem = app.admin.post_bytes("/v1/import", "text/plain", "a\tb").await.refused(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "format");
+        let lines = app.admin.post_bytes("/v1/import?format=lines", "text/plain", "K1").await;
+        assert_eq!(lines.refused(422, "import_failed")["failed"][0]["code"], "no_sequence");
+    }
+
+    async fn a_dry_run_says_what_would_come_of_it_and_stores_nothing(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let long = "x".repeat(4097);
+        let report = app.admin.import("editor", "dry_run=true", &["K1", "K2", "K2", "K3", &long]).await.ok();
+        assert_eq!((&report["added"], &report["duplicates"], &report["failures"]), (&json!(2), &json!(2), &json!(1)));
+        assert_eq!(report["failed"][0]["line"], 5);
+        let made = app.admin.post_bytes("/v1/import?dry_run=true&create_missing=true", "text/tab-separated-values", "new\tK9").await;
+        assert_eq!(made.ok()["added"], 1);
+        app.admin.get("/v1/sequences/new").await.refused(404, "sequence_not_found");
+        assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 1);
+        assert_eq!(app.admin.get("/v1/imports").await.ok()["items"].as_array().unwrap().len(), 1);
+    }
+
+    async fn a_long_import_is_accepted_once_it_is_read_and_tells_where_its_end_is_seen(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let keys: Vec<String> = (0..10_001).map(|key| format!("K{key}")).collect();
+        let answer = app.admin.post_bytes("/v1/sequences/editor/import", "text/plain", keys.join("\n")).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        let location = answer.headers["location"].to_str().unwrap().to_owned();
+        let ended = loop {
+            let import = app.admin.get(&location).await.ok();
+            if import["state"] != "running" {
+                break import;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((&ended["state"], &ended["lines"], &ended["added"]), (&json!("done"), &json!(10_001), &json!(10_001)));
+        let again = app.admin.post_bytes("/v1/sequences/editor/import?wait=true", "text/plain", keys.join("\n")).await.ok();
+        assert_eq!(again["duplicates"], 10_001);
+        app.admin.get("/v1/imports/77").await.refused(404, "import_not_found");
+    }
+
+    async fn a_refused_import_is_remembered_with_its_lines(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        app.admin.import("editor", "", &["K1", &"x".repeat(5000)]).await.refused(422, "import_failed");
+        let import = app.admin.get("/v1/imports/1").await.ok();
+        assert_eq!((&import["state"], &import["problem"]["code"]), (&json!("refused"), &json!("import_failed")));
+        assert_eq!((&import["failures"], &import["failed"][0]["line"]), (&json!(1), &json!(2)));
+        assert_eq!(app.admin.import("editor", "", &["K1"]).await.ok()["added"], 1, "its texts are free");
+    }
+
+    async fn an_upload_that_breaks_off_leaves_nothing(app: TestApp) {
+        use std::io::Write;
+        app.admin.make_product("editor", json!({})).await;
+        let body: String = (0..5000).map(|key| format!("K{key}\n")).collect();
+        let head = format!(
+            "POST /v1/sequences/editor/import HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+            app.admin.token(), body.len() * 2,
+        );
+        let mut connection = std::net::TcpStream::connect(app.base.trim_start_matches("http://")).unwrap();
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(body.as_bytes()).unwrap();
+        while app.admin.get("/v1/imports").await.ok()["items"][0]["added"].as_i64().unwrap_or(0) < 2000 {
+            tokio::task::yield_now().await;
+        }
+        drop(connection);
+        while app.admin.get("/v1/imports/1").await.ok()["state"] != "interrupted" {
+            tokio::task::yield_now().await;
+        }
+        let count = "SELECT COUNT(*) AS number FROM keys";
+        while crate::support::database::number(&mut app.database.connect(), count) > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 0);
+        assert_eq!(app.admin.import("editor", "", &["K1"]).await.ok()["added"], 1);
+    }
+
+    /// [SHOP-25, SHOP-26, SHOP-27, SHOP-28]
+    async fn keys_come_in_with_any_of_the_five_statuses(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        for status in ["active", "inactive", "sold", "delivered", "disabled"] {
+            let query = format!("status={status}&product=editor&valid_for_days=10");
+            app.admin.import("editor", &query, &[status]).await.ok();
+        }
+        app.admin.import("editor", "status=sold", &["no product"]).await.refused(422, "validation_failed");
+        let keys = app.admin.get("/v1/sequences/editor").await.ok()["keys"].clone();
+        assert_eq!(keys, json!({ "active": 1, "inactive": 1, "sold": 1, "delivered": 1, "disabled": 1 }));
+        for (status, code) in [("active", 404), ("inactive", 404), ("sold", 201), ("delivered", 201), ("disabled", 404)] {
+            assert_eq!(app.software().activate(status, "m1").await.status, code, "{status}");
+        }
+        let sold = app.admin.get("/v1/keys?status=sold").await.ok()["items"][0].clone();
+        let expires = countersign::clock::Timestamp::parse(sold["expires_at"].as_str().unwrap()).unwrap();
+        assert_eq!(expires, app.clock.now().plus_days(10));
+    }
+
+    async fn keys_that_were_sold_elsewhere_are_unknown_until_their_import_is_done(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let keys: Vec<String> = (0..20_000).map(|key| format!("K{key}")).collect();
+        let import = tokio::spawn({
+            let (admin, body) = (app.admin.clone(), keys.join("\n"));
+            async move {
+                let path = "/v1/sequences/editor/import?status=delivered&product=editor&wait=true";
+                admin.post_bytes(path, "text/plain", body).await.ok()
+            }
+        });
+        while app.admin.get("/v1/imports").await.ok()["items"][0]["added"].as_i64().unwrap_or(0) < 1000 {
+            tokio::task::yield_now().await;
+        }
+        let staged = app.software().activate("K0", "m1").await;
+        let still_running = app.admin.get("/v1/imports/1").await.ok()["state"] == "running";
+        assert!(!still_running || staged.status == 404, "{}", staged.text);
+        assert_eq!(import.await.unwrap()["added"], 20_000);
+        app.software().activate("K19999", "m1").await.ok();
+    }
 }
