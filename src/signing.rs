@@ -4,5 +4,6 @@ pub(crate) mod activation_id;
 pub(crate) mod api_token;
 pub(crate) mod key_file;
 pub(crate) mod keyring;
+pub mod password;
 pub(crate) mod set_up;
 pub(crate) mod vault;

@@ -25,3 +25,4 @@ mod products;
 mod races;
 mod secrecy;
 mod tokens;
+mod users;
