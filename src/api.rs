@@ -31,6 +31,7 @@ mod public;
 mod routes;
 mod sequences;
 mod stock;
+mod users;
 
 pub(crate) use observe::observe;
 
@@ -77,6 +78,8 @@ routes::routes! {
     "/v1/accounts" { get => accounts::list_accounts, post => accounts::create_account }
     "/v1/tokens" { get => accounts::list_tokens, post => accounts::create_token }
     "/v1/tokens/{id}" { delete => accounts::revoke_token }
+    "/v1/users" { get => users::list_users, post => users::create_user }
+    "/v1/users/{id}" { get => users::show_user, patch => users::update_user, delete => users::delete_user }
 
     // For machines that look after this one.
     "/healthz" { get => health::show_health }

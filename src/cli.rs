@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
+use crate::licensing::text::Name;
 
 mod command;
+mod completions;
 mod demo;
 mod keys;
 mod migrate;
 mod serve;
+mod table;
 mod token;
+mod user;
 
 /// A licensing and activation server: a paid order becomes a product key, a key and an installation
 /// become a signed activation token.
@@ -51,14 +55,19 @@ enum Command {
     Serve,
     /// Play the main job from a paid order to a revoked key on a temporary database
     Demo(demo::Demo),
-    /// Make API tokens
+    /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Token),
+    /// Add, list and change the people who sign in to the console
+    #[command(subcommand)]
+    User(user::User),
     /// Show and rotate the keys that sign tokens
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Bring the database to this program's schema
     Migrate(migrate::Migrate),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Completions),
 }
 
 impl Cli {
@@ -67,13 +76,16 @@ impl Cli {
     /// # Errors
     /// One line for the person who typed it: what is wrong and what to do.
     pub fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.load()?;
+        let load = || self.settings.load();
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::run(config),
-            Command::Demo(demo) => demo.run(config),
-            Command::Token(token) => token.run(&config),
-            Command::Keys(keys) => keys.run(&config),
-            Command::Migrate(migrate) => migrate.run(&config),
+            Command::Serve => serve::run(load()?),
+            Command::Demo(demo) => demo.run(load()?),
+            Command::Token(token) => token.run(&load()?),
+            Command::User(user) => user.run(&load()?),
+            Command::Keys(keys) => keys.run(&load()?),
+            Command::Migrate(migrate) => migrate.run(&load()?),
+            // It needs no settings, so wrong ones do not matter.
+            Command::Completions(completions) => completions.run(),
         }
     }
 }
@@ -93,6 +105,11 @@ impl Settings {
         });
         Ok(Config::load(&overrides, variables)?)
     }
+}
+
+/// A name given as an argument.
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text)
 }
 
 /// Prints a line for people or scripts.

@@ -67,8 +67,10 @@ codes! {
     OrderNotFound = "order_not_found", 404, "There is no such order.";
     AccountNotFound = "account_not_found", 404, "There is no such account.";
     ApiTokenNotFound = "api_token_not_found", 404, "There is no such API token.";
+    UserNotFound = "user_not_found", 404, "There is no such user.";
     AlreadyExists = "already_exists", 409, "There is one of this name already.";
     InUse = "in_use", 409, "It is still in use.";
+    LastAdmin = "last_admin", 409, "The last enabled admin must stay one.";
     Ambiguous = "ambiguous", 409, "More than one matches; say which shop with ?shop=.";
 
     // Orders, stock and keys.

@@ -8,111 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::clock::Clock;
-use crate::db::Db;
-use crate::db::models::account::Role;
 use crate::error::{Error, Result};
-use crate::licensing::accounts;
-use crate::licensing::context::Context;
-use crate::licensing::signing_keys;
-use crate::signing::key_file::KeyFolder;
-use crate::signing::set_up::NewKey;
+
+mod command;
+
+pub use command::{Command, Reply, UserChange};
 
 /// The longest line that either side reads, in bytes.
 const MAX_LINE: u64 = 1 << 20;
 /// How long a command may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What the command line can ask of the server.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
-pub enum Command {
-    /// Make an API token, and its account if there is none.
-    CreateToken {
-        /// The account's name.
-        account: String,
-        /// Its role.
-        role: Role,
-        /// What the token is for.
-        label: String,
-    },
-    /// Move the signing keys along.
-    RotateKeys,
-}
-
-/// What came of it.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
-pub enum Reply {
-    /// A token, shown once.
-    Token {
-        /// Its secret.
-        token: String,
-    },
-    /// The keys have moved along.
-    Rotated {
-        /// What to beware of.
-        warning: Option<String>,
-    },
-    /// It was refused, or failed.
-    Failed {
-        /// Why, and what to do.
-        detail: String,
-    },
-}
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Token { .. } => "Token",
-            Self::Rotated { .. } => "Rotated",
-            Self::Failed { .. } => "Failed",
-        })
-    }
-}
-
-impl Command {
-    /// Does what the command says.
-    ///
-    /// # Errors
-    /// The use case's.
-    pub async fn run(self, db: &Db, keys: &KeyFolder, clock: &Clock) -> Result<Reply> {
-        let cx = Context::command_line(clock.now());
-        match self {
-            Self::CreateToken {
-                account,
-                role,
-                label,
-            } => {
-                let token = db
-                    .write(move |tx| {
-                        accounts::create_token_with_account(tx, &cx, &account, role, &label)
-                    })
-                    .await?;
-                Ok(Reply::Token { token: token.token })
-            }
-            Self::RotateKeys => {
-                let new =
-                    NewKey::create(keys).map_err(|error| Error::internal(error.to_string()))?;
-                let inserted = new.clone();
-                let rotated = db
-                    .write(move |tx| signing_keys::rotate_keys(tx, &cx, &inserted))
-                    .await;
-                if rotated.is_err() {
-                    new.discard(keys);
-                }
-                let warning = rotated?;
-                Ok(Reply::Rotated { warning })
-            }
-        }
-    }
-}
 
 impl App {
     /// Does what a command says in the running server.

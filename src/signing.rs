@@ -5,5 +5,6 @@ pub(crate) mod api_token;
 pub(crate) mod dice;
 pub(crate) mod key_file;
 pub(crate) mod keyring;
+pub mod password;
 pub(crate) mod set_up;
 pub(crate) mod vault;

@@ -37,6 +37,8 @@ on_both_databases! {
         assert_eq!(list.json()["items"].as_array().unwrap().len(), 2);
         assert!(!list.text.contains(made["token"].as_str().unwrap()));
         app.admin.get("/v1/tokens?account=nobody").await.refused(404, "account_not_found");
+        let ended = json!({ "account": "admin", "expires_at": "2026-11-22T10:00:00Z" });
+        app.admin.post("/v1/tokens", ended).await.refused(422, "validation_failed");
         app.admin.post("/v1/tokens", json!({ "account": "nobody" })).await.refused(404, "account_not_found");
         app.admin.post("/v1/accounts", json!({ "name": "admin", "role": "shop" })).await.refused(409, "already_exists");
     }
@@ -58,6 +60,8 @@ on_both_databases! {
             (Method::GET, "/v1/activations", true, false),
             (Method::GET, "/v1/accounts", true, false),
             (Method::GET, "/v1/tokens", true, false),
+            (Method::GET, "/v1/users", true, false),
+            (Method::GET, "/v1/users/1", true, false),
             (Method::PUT, "/v1/orders/2", false, true),
             (Method::PATCH, "/v1/orders/1", false, true),
             (Method::POST, "/v1/orders/1/issue", false, true),
@@ -74,6 +78,9 @@ on_both_databases! {
             (Method::POST, "/v1/accounts", false, false),
             (Method::POST, "/v1/tokens", false, false),
             (Method::DELETE, "/v1/tokens/1", false, false),
+            (Method::POST, "/v1/users", false, false),
+            (Method::PATCH, "/v1/users/1", false, false),
+            (Method::DELETE, "/v1/users/1", false, false),
         ] {
             let nobody = app.software();
             nobody.send(nobody.request(method.clone(), path)).await.refused(401, "unauthenticated");

@@ -26,3 +26,4 @@ mod products;
 mod races;
 mod secrecy;
 mod tokens;
+mod users;

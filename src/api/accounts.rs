@@ -11,7 +11,6 @@ use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::clock::Timestamp;
 use crate::db::models::account::{ApiTokenId, Role};
-use crate::error::{FieldError, Refusal};
 use crate::licensing::accounts::{self, AccountView, ApiTokenView, NewTokenView};
 use crate::licensing::text::Name;
 
@@ -109,10 +108,6 @@ pub(crate) async fn list_tokens(
 )]
 pub(crate) async fn create_token(call: Call<Manage, Body<TokenBody>>) -> ApiResult<HttpResponse> {
     let (cx, Body(body)) = (call.cx, call.input);
-    if body.expires_at.is_some_and(|at| at <= cx.now) {
-        let error = FieldError::new("expires_at", "in_the_past", "must be in the future");
-        return Err(Refusal::invalid(vec![error]).into());
-    }
     let token = call
         .app
         .db

@@ -9,10 +9,59 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Command, Reply, explain};
 use crate::db::models::instance::SigningKeyRow;
-use crate::db::{self, Access, DatabaseUrl, Db, DbConnection};
+use crate::db::{self, Access, DatabaseUrl, Db, DbConnection, PageRequest, Paged};
+use crate::error::Error;
 use crate::lock::{DatabaseLock, LockError, control_path};
 use crate::signing::key_file::KeyFolder;
 use crate::signing::set_up;
+
+/// Runs a command of which nothing is to be told but that it was done.
+pub(super) fn run_quietly(config: &Config, command: Command) -> anyhow::Result<()> {
+    match run(config, command)? {
+        Reply::Done => Ok(()),
+        other => bail!("the server answered {other:?}, which is not that it is done"),
+    }
+}
+
+/// Reads from the database that is there, beside a running server, too: readers need no lock.
+pub(super) fn read<T>(
+    config: &Config,
+    run: impl FnOnce(&mut DbConnection) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let url = DatabaseUrl::parse(&config.database_url())?;
+    if let DatabaseUrl::Sqlite { path, .. } = &url
+        && !path.exists()
+    {
+        bail!(
+            "there is no database at {} yet; start the server once, which makes it",
+            path.display()
+        );
+    }
+    run(&mut db::open(&url, Access::Read)?)
+        .context("cannot read the database; `countersign migrate` brings it to this version")
+}
+
+/// Every row of a list, page by page.
+pub(super) fn every<T>(
+    mut page: impl FnMut(&PageRequest) -> crate::error::Result<Paged<T>>,
+) -> anyhow::Result<Vec<T>> {
+    let mut request = PageRequest {
+        limit: PageRequest::MAX,
+        after: None,
+    };
+    let mut rows = Vec::new();
+    loop {
+        let Paged { items, next } = page(&request).map_err(|error| match error {
+            Error::Database(error) => anyhow::Error::new(error),
+            other => anyhow::anyhow!(explain(&other)),
+        })?;
+        rows.extend(items);
+        match next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}
 
 /// Runs a command wherever the database is.
 pub(super) fn run(config: &Config, command: Command) -> anyhow::Result<Reply> {

@@ -70,6 +70,7 @@ async fn admin_token(app: &App) -> anyhow::Result<String> {
         account: "demo".into(),
         role: Role::Admin,
         label: "demo".into(),
+        expires_at: None,
     };
     match app.obey(command).await? {
         Reply::Token { token } => Ok(token),

@@ -1,6 +1,6 @@
 //! `countersign keys`
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use ed25519_dalek::VerifyingKey;
@@ -11,7 +11,6 @@ use super::{command, note, print_line};
 use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
-use crate::db::{self, Access, DatabaseUrl};
 
 /// Signing keys.
 #[derive(Debug, Subcommand)]
@@ -52,18 +51,7 @@ impl Keys {
 }
 
 fn show(config: &Config, format: Format) -> anyhow::Result<()> {
-    let url = DatabaseUrl::parse(&config.database_url())?;
-    if let DatabaseUrl::Sqlite { path, .. } = &url
-        && !path.exists()
-    {
-        bail!(
-            "there is no database at {} yet; start the server once to make the keys",
-            path.display()
-        );
-    }
-    let mut conn = db::open(&url, Access::Read)?;
-    let rows = SigningKeyRow::all(&mut conn)
-        .context("cannot read the signing keys; `countersign migrate` makes the tables")?;
+    let rows = command::read(config, |conn| Ok(SigningKeyRow::all(conn)?))?;
     if rows.is_empty() {
         bail!("there are no signing keys yet; start the server once to make them");
     }

@@ -16,6 +16,7 @@ pub(crate) mod refusal_count;
 pub(crate) mod retired_text;
 pub(crate) mod sequence;
 pub(crate) mod stock;
+pub(crate) mod user;
 
 use diesel::prelude::*;
 

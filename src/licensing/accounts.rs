@@ -9,7 +9,7 @@ use super::events::{self, Subject};
 use crate::clock::Timestamp;
 use crate::db::models::account::{Account, AccountId, ApiToken, ApiTokenId, NewApiToken, Role};
 use crate::db::{DbConnection, PageRequest, Paged};
-use crate::error::{Code, Refusal, Result};
+use crate::error::{Code, FieldError, Refusal, Result};
 use crate::signing::api_token;
 
 /// An account as staff see it.
@@ -39,6 +39,8 @@ pub struct ApiTokenView {
     pub id: ApiTokenId,
     /// The name of the account that it speaks for.
     pub account: String,
+    /// What that account may do.
+    pub role: Role,
     /// What it is used for.
     pub label: String,
     /// The last four characters of its secret.
@@ -103,7 +105,7 @@ pub(crate) fn create_account(
 /// Makes a token for the account of this name.
 ///
 /// # Errors
-/// `account_not_found`.
+/// `account_not_found`, or that it would end before it begins.
 pub(crate) fn create_token(
     tx: &mut DbConnection,
     cx: &Context,
@@ -111,6 +113,10 @@ pub(crate) fn create_token(
     label: &str,
     expires_at: Option<Timestamp>,
 ) -> Result<NewTokenView> {
+    if expires_at.is_some_and(|at| at <= cx.now) {
+        let error = FieldError::new("expires_at", "in_the_past", "must be in the future");
+        return Err(Refusal::invalid(vec![error]).into());
+    }
     let account = Account::find_by_name(tx, account)?.ok_or_else(|| account_not_found(account))?;
     let secret = api_token::generate();
     let token = ApiToken::insert(
@@ -135,20 +141,21 @@ pub(crate) fn create_token(
     )?;
     Ok(NewTokenView {
         token: secret,
-        view: token_view(token, account.name),
+        view: token_view(token, account),
     })
 }
 
 /// Makes a token for an account of this name and role, and the account if there is none.
 ///
 /// # Errors
-/// `already_exists` when the account has another role.
+/// `already_exists` when the account has another role, or as [`create_token`].
 pub(crate) fn create_token_with_account(
     tx: &mut DbConnection,
     cx: &Context,
     account: &str,
     role: Role,
     label: &str,
+    expires_at: Option<Timestamp>,
 ) -> Result<NewTokenView> {
     match Account::find_by_name(tx, account)? {
         None => {
@@ -163,7 +170,7 @@ pub(crate) fn create_token_with_account(
         }
         Some(_) => {}
     }
-    create_token(tx, cx, account, label, None)
+    create_token(tx, cx, account, label, expires_at)
 }
 
 /// Ends a token. Repeating it changes nothing.
@@ -233,17 +240,7 @@ pub(crate) fn list_tokens(
         None => None,
     };
     let tokens = ApiToken::list(conn, account, page)?;
-    let mut items = Vec::with_capacity(tokens.items.len());
-    for token in tokens.items {
-        let name = Account::find(conn, token.account_id)?
-            .map(|account| account.name)
-            .unwrap_or_default();
-        items.push(token_view(token, name));
-    }
-    Ok(Paged {
-        items,
-        next: tokens.next,
-    })
+    Ok(tokens.map(|(token, account)| token_view(token, account)))
 }
 
 /// `account_not_found`, naming it.
@@ -266,10 +263,11 @@ impl From<Account> for AccountView {
     }
 }
 
-fn token_view(token: ApiToken, account: String) -> ApiTokenView {
+fn token_view(token: ApiToken, account: Account) -> ApiTokenView {
     ApiTokenView {
         id: token.id,
-        account,
+        account: account.name,
+        role: account.role,
         label: token.label,
         hint: token.hint,
         created_at: token.created_at,

@@ -12,6 +12,7 @@ use crate::db::models::lot::LotId;
 use crate::db::models::order::OrderId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
+use crate::db::models::user::UserId;
 use crate::db::types::JsonObject;
 use crate::error::Result;
 
@@ -27,6 +28,7 @@ pub(crate) enum Subject {
     Product(ProductId),
     Sequence(SequenceId),
     SigningKeys,
+    User(UserId),
 }
 
 impl Subject {
@@ -41,6 +43,7 @@ impl Subject {
             Self::Product(id) => ("product", Some(id.0)),
             Self::Sequence(id) => ("sequence", Some(id.0)),
             Self::SigningKeys => ("signing_keys", None),
+            Self::User(id) => ("user", Some(id.0)),
         }
     }
 }

@@ -55,6 +55,7 @@ impl TestApp {
             account: "admin".into(),
             role: "admin".parse().unwrap(),
             label: "tests".into(),
+            expires_at: None,
         };
         let Reply::Token { token } = app.obey(command).await.unwrap() else {
             panic!("no token")

@@ -50,7 +50,6 @@ pub(crate) struct Account {
 #[diesel(table_name = api_tokens, check_for_backend(MultiBackend))]
 pub(crate) struct ApiToken {
     pub id: ApiTokenId,
-    pub account_id: AccountId,
     pub label: String,
     pub hint: String,
     pub created_at: Timestamp,
@@ -71,10 +70,6 @@ pub(crate) struct NewApiToken<'a> {
 }
 
 impl Account {
-    pub(crate) fn find(conn: &mut DbConnection, id: AccountId) -> QueryResult<Option<Self>> {
-        Self::query().find(id).first(conn).optional()
-    }
-
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
         Self::query()
             .filter(accounts::name.eq(name))
@@ -161,18 +156,23 @@ impl ApiToken {
         Self::query().find(id).first(conn).optional()
     }
 
+    /// The tokens, of one account or of all, each with its account.
     pub(crate) fn list(
         conn: &mut DbConnection,
         account: Option<AccountId>,
         page: &PageRequest,
-    ) -> QueryResult<Paged<Self>> {
-        let mut query = Self::query()
+    ) -> QueryResult<Paged<(Self, Account)>> {
+        let mut query = api_tokens::table
+            .inner_join(accounts::table)
             .filter(api_tokens::id.gt(page.after_id()))
+            .select((Self::columns(), Account::columns()))
             .into_boxed();
         if let Some(account) = account {
             query = query.filter(api_tokens::account_id.eq(account));
         }
         let rows = query.order(api_tokens::id).limit(page.fetch()).load(conn)?;
-        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
+        Ok(Paged::cut(rows, page, |row: &(Self, Account)| {
+            Cursor::of_id(row.0.id.0)
+        }))
     }
 }
