@@ -10,12 +10,16 @@ use crate::licensing::text::Name;
 mod command;
 mod completions;
 mod demo;
+mod export;
+mod generate;
+mod import;
 mod keys;
 mod migrate;
 mod serve;
 mod table;
 mod token;
 mod user;
+mod work;
 
 /// A licensing and activation server: a paid order becomes a product key, a key and an installation
 /// become a signed activation token.
@@ -64,6 +68,12 @@ enum Command {
     /// Show and rotate the keys that sign tokens
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Import keys from a file or standard input; also while the server runs
+    Import(import::Import),
+    /// Export keys with their texts; also while the server runs
+    Export(export::Export),
+    /// Make keys into stock by a generator; also while the server runs
+    Generate(generate::Generate),
     /// Bring the database to this program's schema
     Migrate(migrate::Migrate),
     /// Print what a shell needs to complete commands and options
@@ -83,6 +93,9 @@ impl Cli {
             Command::Token(token) => token.run(&load()?),
             Command::User(user) => user.run(&load()?),
             Command::Keys(keys) => keys.run(&load()?),
+            Command::Import(import) => import.run(&load()?),
+            Command::Export(export) => export.run(&load()?),
+            Command::Generate(generate) => generate.run(&load()?),
             Command::Migrate(migrate) => migrate.run(&load()?),
             // It needs no settings, so wrong ones do not matter.
             Command::Completions(completions) => completions.run(),

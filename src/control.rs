@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
@@ -16,12 +18,14 @@ use crate::app::App;
 use crate::error::{Error, Result};
 
 mod command;
+pub(crate) mod work;
 
 pub use command::{Command, Reply, UserChange};
+use work::{Outcome, Work};
 
 /// The longest line that either side reads, in bytes.
 const MAX_LINE: u64 = 1 << 20;
-/// How long a command may take.
+/// How long a caller may take to say what it wants.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl App {
@@ -122,10 +126,8 @@ async fn accept(listener: UnixListener, app: Arc<App>) {
             Ok((stream, _)) => {
                 let app = Arc::clone(&app);
                 tokio::spawn(async move {
-                    match tokio::time::timeout(TIMEOUT, answer(stream, &app)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::warn!(%error, "a control connection failed"),
-                        Err(_) => tracing::warn!("a control connection took too long"),
+                    if let Err(error) = answer(stream, &app).await {
+                        tracing::warn!(%error, "a control connection failed");
                     }
                 });
             }
@@ -137,11 +139,13 @@ async fn accept(listener: UnixListener, app: Arc<App>) {
     }
 }
 
-async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
+async fn answer(mut stream: UnixStream, app: &Arc<App>) -> std::io::Result<()> {
     let mut line = String::new();
-    BufReader::new((&mut stream).take(MAX_LINE))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = BufReader::new((&mut stream).take(MAX_LINE));
+    tokio::time::timeout(TIMEOUT, reader.read_line(&mut line)).await??;
+    if let Ok(work) = serde_json::from_str::<Work>(&line) {
+        return work::serve(work, &mut stream, app).await;
+    }
     let reply = match serde_json::from_str::<Command>(&line) {
         Ok(command) => match app.obey(command).await {
             Ok(reply) => reply,
@@ -153,9 +157,26 @@ async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
             detail: format!("the running server does not know this command: {error}"),
         },
     };
-    let mut text = serde_json::to_string(&reply)?;
+    write_line(&mut stream, &reply).await
+}
+
+async fn write_line(
+    stream: &mut (impl AsyncWrite + Unpin),
+    value: &impl Serialize,
+) -> std::io::Result<()> {
+    let mut text = serde_json::to_string(value)?;
     text.push('\n');
     stream.write_all(text.as_bytes()).await
+}
+
+async fn read_line<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> std::io::Result<T> {
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
+    Ok(serde_json::from_str(&line)?)
 }
 
 /// Sends a command to the server behind a socket.
@@ -165,14 +186,43 @@ async fn answer(mut stream: UnixStream, app: &App) -> std::io::Result<()> {
 pub async fn call(path: &Path, command: &Command) -> std::io::Result<Reply> {
     let reachable = Reachable::new(path)?;
     let mut stream = UnixStream::connect(&reachable.path).await?;
-    let mut text = serde_json::to_string(command)?;
-    text.push('\n');
-    stream.write_all(text.as_bytes()).await?;
-    let mut line = String::new();
-    BufReader::new(stream.take(MAX_LINE))
-        .read_line(&mut line)
-        .await?;
-    Ok(serde_json::from_str(&line)?)
+    write_line(&mut stream, command).await?;
+    read_line(&mut stream).await
+}
+
+/// A line of work to the server behind a socket.
+#[derive(Debug)]
+pub(crate) struct Colleague {
+    stream: UnixStream,
+}
+
+impl Colleague {
+    /// Asks for work; an import says next that it is ready.
+    ///
+    /// # Errors
+    /// When there is no server, or it goes away.
+    pub(crate) async fn ask(path: &Path, work: &Work) -> std::io::Result<Self> {
+        let reachable = Reachable::new(path)?;
+        let mut stream = UnixStream::connect(&reachable.path).await?;
+        write_line(&mut stream, work).await?;
+        Ok(Self { stream })
+    }
+
+    /// What it says next.
+    ///
+    /// # Errors
+    /// When it goes away, or is not understood.
+    pub(crate) async fn outcome(&mut self) -> std::io::Result<Outcome> {
+        read_line(&mut self.stream).await
+    }
+
+    /// Sends a piece of a text; an empty one ends it.
+    ///
+    /// # Errors
+    /// When it goes away.
+    pub(crate) async fn send(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        work::send_frame(&mut self.stream, piece).await
+    }
 }
 
 /// An error for the person at the command line.

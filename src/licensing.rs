@@ -10,6 +10,7 @@ pub(crate) mod activations;
 pub(crate) mod context;
 pub(crate) mod email;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod generators;
 pub(crate) mod import;
