@@ -18,6 +18,9 @@ mod given;
 mod health;
 mod import_body;
 mod imports;
+mod key_actions;
+mod key_bodies;
+mod key_edits;
 mod keys;
 mod list;
 mod object;
@@ -70,11 +73,20 @@ routes::routes! {
         delete => generators::delete_generator
     }
     "/v1/generators/{id}/generate" { post => generators::generate_keys }
-    "/v1/keys" { get => keys::list_keys }
+    "/v1/keys" { get => keys::list_keys, post => key_edits::create_key }
     "/v1/keys/lookup" { post => keys::look_up_key }
-    "/v1/keys/{id}" { get => keys::show_key }
-    "/v1/keys/{id}/revoke" { post => keys::revoke_key }
-    "/v1/keys/{id}/unrevoke" { post => keys::unrevoke_key }
+    "/v1/keys/increment" { post => key_actions::increment_key }
+    "/v1/keys/bulk" { post => key_actions::change_keys }
+    "/v1/keys/{id}" { get => keys::show_key, patch => key_edits::update_key, delete => key_edits::delete_key }
+    "/v1/keys/{id}/revoke" { post => key_actions::revoke_key }
+    "/v1/keys/{id}/unrevoke" { post => key_actions::unrevoke_key }
+    "/v1/keys/{id}/disable" { post => key_actions::disable_key }
+    "/v1/keys/{id}/enable" { post => key_actions::enable_key }
+    "/v1/keys/{id}/suspend" { post => key_actions::suspend_key }
+    "/v1/keys/{id}/resume" { post => key_actions::resume_key }
+    "/v1/keys/{id}/deliver" { post => key_actions::deliver_key }
+    "/v1/keys/{id}/terminate" { post => key_actions::terminate_key }
+    "/v1/keys/{id}/replace" { post => key_actions::replace_key }
     "/v1/accounts" { get => accounts::list_accounts, post => accounts::create_account }
     "/v1/tokens" { get => accounts::list_tokens, post => accounts::create_token }
     "/v1/tokens/{id}" { delete => accounts::revoke_token }

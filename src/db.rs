@@ -28,6 +28,7 @@ mod writer;
 
 pub use check::check_schema;
 pub use connection::{Access, DbConnection, OnBoth, open};
+pub(crate) use failure::run_again;
 pub use migrate::{MigrateError, Migrations, migrate, revert_newest};
 pub use page::{Cursor, PageRequest, Paged};
 pub use url::{DatabaseUrl, OpenError};

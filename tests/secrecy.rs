@@ -33,7 +33,7 @@ processes_on_both_databases! {
         runtime.block_on(async {
             admin.make_product("editor", json!({})).await;
             let report = admin.import("editor", "", &KEYS).await.ok();
-            assert_eq!(report, json!({ "added": KEYS.len(), "duplicates": 0, "failed": [] }));
+            assert_eq!(report, json!({ "added": KEYS.len(), "duplicates": 0, "failures": 0, "failed": [] }));
             let order = admin.order("1", "editor", KEYS.len() as i64, "completed").await;
             assert_eq!(order.keys(), KEYS);
             for key in KEYS {

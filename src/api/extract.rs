@@ -143,11 +143,15 @@ pub(crate) fn query_pairs(query: &str) -> Result<Vec<(String, String)>, Refusal>
 }
 
 fn filter<T: DeserializeOwned>(query: &str) -> Result<T, Refusal> {
+    filter_of(query_pairs(query)?)
+}
+
+/// Reads the pairs of a query but for those of paging into the members of `T`.
+pub(super) fn filter_of<T: DeserializeOwned>(
+    mut pairs: Vec<(String, String)>,
+) -> Result<T, Refusal> {
     let wrong = |error: &dyn std::fmt::Display| invalid_query(&error.to_string());
-    let pairs: Vec<_> = query_pairs(query)?
-        .into_iter()
-        .filter(|(name, _)| name != "limit" && name != "after")
-        .collect();
+    pairs.retain(|(name, _)| name != "limit" && name != "after");
     let rest = serde_urlencoded::to_string(&pairs).map_err(|error| wrong(&error))?;
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(form_urlencoded(&rest)))
         .map_err(|error| {

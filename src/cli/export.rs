@@ -17,7 +17,7 @@ use crate::control::work::{Outcome, Work};
 use crate::db::models::key::KeyStatus;
 use crate::db::{self, Access, DatabaseUrl};
 use crate::licensing::export::{Export as Record, ExportFormat, Formulas, export_page};
-use crate::licensing::keys::KeyQuery;
+use crate::licensing::key_query::KeyQuery;
 use crate::signing::vault::{self, Vault};
 
 /// Which keys, and how.

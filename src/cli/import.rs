@@ -37,8 +37,8 @@ pub(super) struct Import {
     /// For block: the line that ends a key
     #[arg(long, value_name = "LINE", default_value = ".")]
     end_mark: String,
-    /// For csv and tsv: the names of the columns, with commas between them (key, sequence, expires_at,
-    /// valid_for_days, max_activations; others go into extra)
+    /// For csv and tsv: the names of the columns, with commas between them (key, sequence, and so on as
+    /// the API names them; others go into the keys' extra members)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     /// For csv and tsv: the first row names the columns

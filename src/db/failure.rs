@@ -46,3 +46,11 @@ pub(super) fn of_diesel(error: &DieselError) -> Severity {
         _ => Severity::Connection,
     }
 }
+
+/// For a transaction that looked at something, then locked it, and found that somebody had changed it in
+/// between: it is run again. `what` is for the log. (On SQLite, where one transaction writes at a time,
+/// this does not happen.)
+pub(crate) fn run_again(what: &str) -> Error {
+    let kind = DatabaseErrorKind::SerializationFailure;
+    Error::Database(DieselError::DatabaseError(kind, Box::new(what.to_owned())))
+}

@@ -9,6 +9,8 @@ pub(crate) mod import;
 pub(crate) mod instance;
 pub(crate) mod job;
 pub(crate) mod key;
+pub(crate) mod key_changes;
+pub(crate) mod key_filter;
 pub(crate) mod lot;
 pub(crate) mod order;
 pub(crate) mod product;

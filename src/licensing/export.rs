@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::events::{self, Subject};
-use super::keys::{self, KeyQuery, KeyView};
+use super::key_query::KeyQuery;
+use super::keys::{self, KeyView};
 use crate::clock::Timestamp;
 use crate::db::{Cursor, DbConnection, PageRequest, Paged};
 use crate::error::{Error, Result};

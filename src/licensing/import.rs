@@ -125,11 +125,6 @@ impl ImportHandle {
         self.feed.send(Piece::Bytes(bytes)).await.is_ok()
     }
 
-    /// Lines read so far.
-    pub(crate) fn lines(&self) -> u64 {
-        self.progress.lines()
-    }
-
     /// Says that the text is complete, and waits until all of it has been read.
     pub(crate) async fn finish(self) -> ReadImport {
         // Whoever is gone has ended already, and its result says why.

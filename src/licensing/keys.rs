@@ -1,20 +1,20 @@
-//! Keys as staff see them, and what staff do with them.
+//! Keys as staff see them.
+
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::activations::{self, InstallationView};
-use super::context::Context;
-use super::events::{self, Subject};
+use super::key_query::KeyQuery;
 use super::number;
 use crate::clock::Timestamp;
-use crate::db::models::activation::open_count;
-use crate::db::models::customer::Customer;
-use crate::db::models::key::{Key, KeyFilter, KeyId, KeySource, KeyStatus};
-use crate::db::models::order::Order;
-use crate::db::models::product::Product;
-use crate::db::models::sequence::Sequence;
+use crate::db::models::activation::open_counts;
+use crate::db::models::customer::{Customer, CustomerId};
+use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus};
+use crate::db::models::order::{Order, OrderId};
+use crate::db::models::product::{Product, ProductId};
+use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, Error, Refusal, Result};
@@ -95,19 +95,6 @@ pub struct LookupView {
     pub installations: Vec<InstallationView>,
 }
 
-/// Which keys a list shows, by the names that people use.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyQuery {
-    pub status: Option<KeyStatus>,
-    pub product: Option<String>,
-    pub sequence: Option<String>,
-    pub order: Option<String>,
-    pub customer: Option<String>,
-    pub number: Option<String>,
-    pub revoked: Option<bool>,
-    pub expired: Option<bool>,
-}
-
 /// Opens the text of a key.
 ///
 /// # Errors
@@ -171,137 +158,21 @@ pub(crate) fn list_keys(
     now: Timestamp,
     page: &PageRequest,
 ) -> Result<Paged<KeyView>> {
-    let nothing = Paged {
-        items: Vec::new(),
-        next: None,
+    let Some(filter) = query.resolve(conn)? else {
+        return Ok(Paged {
+            items: Vec::new(),
+            next: None,
+        });
     };
-    let mut filter = KeyFilter {
-        status: query.status,
-        revoked: query.revoked,
-        expired: query.expired,
-        ..KeyFilter::default()
-    };
-    if let Some(sku) = &query.product {
-        filter.product = Some(
-            Product::find_by_sku(conn, sku)?
-                .ok_or_else(|| super::products::not_found(sku))?
-                .id,
-        );
-    }
-    if let Some(name) = &query.sequence {
-        filter.sequence = Some(super::sequences::find(conn, name)?.id);
-    }
-    if let Some(reference) = &query.order {
-        filter.orders = Some(Order::ids_of_ref(conn, reference)?);
-    }
-    if let Some(number) = &query.number {
-        match number::parse(number) {
-            Some(id) => filter.id = Some(id),
-            None => return Ok(nothing),
-        }
-    }
-    if let Some(customer) = &query.customer {
-        filter.customers = Some(Customer::matching(conn, customer)?);
-    }
     let Paged { items, next } = Key::list(conn, &filter, now, page)?;
-    let items = items
-        .into_iter()
-        .map(|key| view(conn, vault, key))
-        .collect::<Result<_>>()?;
-    Ok(Paged { items, next })
+    Ok(Paged {
+        items: views(conn, vault, items)?,
+        next,
+    })
 }
 
-/// Revokes a key: it admits no installation and renews no token from now on; tokens that are out stay
-/// good until they expire [UC-5, 6, 40]. Repeating it changes nothing.
-///
-/// # Errors
-/// `key_not_found`, or `invalid_transition` for a key that was never assigned.
-pub(crate) fn revoke_key(
-    tx: &mut DbConnection,
-    cx: &Context,
-    id: KeyId,
-    reason: Option<&str>,
-) -> Result<()> {
-    let key = lock_assigned(tx, id, "revoked")?;
-    if key.revoked_at.is_some() {
-        return Ok(());
-    }
-    save(
-        tx,
-        cx,
-        Key {
-            revoked_at: Some(cx.now),
-            ..key
-        },
-        "key.revoked",
-        reason,
-    )
-}
-
-/// Takes a revocation back [UC-40]. Repeating it changes nothing.
-///
-/// # Errors
-/// As [`revoke_key`].
-pub(crate) fn unrevoke_key(
-    tx: &mut DbConnection,
-    cx: &Context,
-    id: KeyId,
-    reason: Option<&str>,
-) -> Result<()> {
-    let key = lock_assigned(tx, id, "unrevoked")?;
-    if key.revoked_at.is_none() {
-        return Ok(());
-    }
-    save(
-        tx,
-        cx,
-        Key {
-            revoked_at: None,
-            ..key
-        },
-        "key.unrevoked",
-        reason,
-    )
-}
-
-fn lock_assigned(tx: &mut DbConnection, id: KeyId, to: &str) -> Result<Key> {
-    let key = Key::lock(tx, id)?.ok_or_else(|| not_found(id))?;
-    if key.assigned_at.is_none() {
-        let detail = format!(
-            "The key is {} and was never assigned; only assigned keys can be {to}.",
-            key.status
-        );
-        let refusal = Refusal::because(Code::InvalidTransition, detail);
-        return Err(refusal
-            .with("from", key.status.as_str())
-            .with("to", to)
-            .into());
-    }
-    Ok(key)
-}
-
-fn save(
-    tx: &mut DbConnection,
-    cx: &Context,
-    key: Key,
-    action: &str,
-    reason: Option<&str>,
-) -> Result<()> {
-    let key = Key {
-        updated_at: cx.now,
-        ..key
-    };
-    key.save_standing(tx)?;
-    events::record(
-        tx,
-        cx,
-        action,
-        Subject::Key(key.id),
-        json!({ "number": number::full(&key), "reason": reason }),
-    )
-}
-
-fn not_found(id: KeyId) -> Refusal {
+/// `key_not_found`, naming it.
+pub(crate) fn not_found(id: KeyId) -> Refusal {
     Refusal::because(
         Code::KeyNotFound,
         format!("There is no key with the id {id}."),
@@ -309,46 +180,90 @@ fn not_found(id: KeyId) -> Refusal {
 }
 
 fn view(conn: &mut DbConnection, vault: &Vault, key: Key) -> Result<KeyView> {
-    let text = open_text(&key, vault)?;
-    let sequence = key
-        .sequence_id
-        .map(|id| Sequence::find(conn, id))
-        .transpose()?;
-    let product = key
-        .product_id
-        .map(|id| Product::find(conn, id))
-        .transpose()?;
-    let order = match key.order_id {
-        Some(id) => Order::find_many(conn, &[id])?.pop(),
-        None => None,
-    };
-    let customer = match key.customer_id {
-        Some(id) => Customer::find_many(conn, &[id])?.pop(),
-        None => None,
-    };
-    let activations = open_count(conn, key.id)? + key.anonymous_activations;
-    Ok(KeyView {
-        id: key.id.0,
-        number: number::full(&key),
-        key: text,
-        sequence: sequence.map(|sequence| sequence.name),
-        product: product.map(|product| product.columns.sku),
-        status: key.status,
-        source: key.source,
-        expires_at: key.expires_at,
-        valid_for_days: key.valid_for_days,
-        max_activations: key.max_activations,
-        activations,
-        order: order.map(|order| order.reference),
-        customer: customer.and_then(|customer| customer.email.or(customer.reference)),
-        parent_key: key.parent_key.map(|id| id.0),
-        extra: key.extra.unwrap_or_default(),
-        revoked_at: key.revoked_at,
-        suspended: key.suspended_at.is_some(),
-        terminated_at: key.terminated_at,
-        assigned_at: key.assigned_at,
-        delivered_at: key.delivered_at,
-        created_at: key.created_at,
-        updated_at: key.updated_at,
-    })
+    let mut views = views(conn, vault, vec![key])?;
+    views
+        .pop()
+        .ok_or_else(|| Error::internal("a key has no view"))
+}
+
+/// As staff see the keys: what they belong to is read once for all of them.
+fn views(conn: &mut DbConnection, vault: &Vault, keys: Vec<Key>) -> Result<Vec<KeyView>> {
+    let around = Around::load(conn, &keys)?;
+    keys.into_iter()
+        .map(|key| around.view(vault, key))
+        .collect()
+}
+
+/// The names of what keys belong to, and their open activations.
+struct Around {
+    sequences: HashMap<SequenceId, String>,
+    products: HashMap<ProductId, String>,
+    orders: HashMap<OrderId, String>,
+    customers: HashMap<CustomerId, Option<String>>,
+    open: HashMap<KeyId, i64>,
+}
+
+impl Around {
+    fn load(conn: &mut DbConnection, keys: &[Key]) -> Result<Self> {
+        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+        let orders = Order::find_many(conn, &distinct(keys, |key| key.order_id))?;
+        let customers = Customer::find_many(conn, &distinct(keys, |key| key.customer_id))?;
+        let named = |customer: Customer| customer.email.or(customer.reference);
+        Ok(Self {
+            sequences: Sequence::names(conn, &distinct(keys, |key| key.sequence_id))?
+                .into_iter()
+                .collect(),
+            products: Product::skus(conn, &distinct(keys, |key| key.product_id))?
+                .into_iter()
+                .collect(),
+            orders: orders
+                .into_iter()
+                .map(|order| (order.id, order.reference))
+                .collect(),
+            customers: customers
+                .into_iter()
+                .map(|customer| (customer.id, named(customer)))
+                .collect(),
+            open: open_counts(conn, &ids)?,
+        })
+    }
+
+    fn view(&self, vault: &Vault, key: Key) -> Result<KeyView> {
+        let open = self.open.get(&key.id).copied().unwrap_or_default();
+        let customer = key.customer_id.and_then(|id| self.customers.get(&id));
+        Ok(KeyView {
+            id: key.id.0,
+            number: number::full(&key),
+            key: open_text(&key, vault)?,
+            sequence: key
+                .sequence_id
+                .and_then(|id| self.sequences.get(&id).cloned()),
+            product: key
+                .product_id
+                .and_then(|id| self.products.get(&id).cloned()),
+            status: key.status,
+            source: key.source,
+            expires_at: key.expires_at,
+            valid_for_days: key.valid_for_days,
+            max_activations: key.max_activations,
+            activations: open + key.anonymous_activations,
+            order: key.order_id.and_then(|id| self.orders.get(&id).cloned()),
+            customer: customer.cloned().flatten(),
+            parent_key: key.parent_key.map(|id| id.0),
+            extra: key.extra.unwrap_or_default(),
+            revoked_at: key.revoked_at,
+            suspended: key.suspended_at.is_some(),
+            terminated_at: key.terminated_at,
+            assigned_at: key.assigned_at,
+            delivered_at: key.delivered_at,
+            created_at: key.created_at,
+            updated_at: key.updated_at,
+        })
+    }
+}
+
+/// The ids that the keys have of one kind, each once.
+fn distinct<T: Ord>(keys: &[Key], id: impl Fn(&Key) -> Option<T>) -> Vec<T> {
+    let ids: BTreeSet<T> = keys.iter().filter_map(id).collect();
+    ids.into_iter().collect()
 }

@@ -5,10 +5,12 @@ use serde_json::json;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::issue::{self, LineWithProduct};
+use super::key_actions::{self, Restocked};
+use super::key_moves::{self, Moved};
 use super::mint::Mint;
 use super::readiness;
 use crate::db::DbConnection;
-use crate::db::models::key::{Key, KeyStatus};
+use crate::db::models::key::Key;
 use crate::db::models::order::{IssueState, Order, OrderId, OrderLine, OrderState, OrderStatus};
 use crate::db::models::product::Product;
 use crate::error::Result;
@@ -65,6 +67,32 @@ pub(crate) fn want_keys_if_owed(
     Ok(())
 }
 
+/// Brings what an order is owed in line with the keys that staff have given it or taken off it by hand:
+/// one that has a key is owed none, and one that has none any more may be issued again when somebody
+/// asks for it. The caller holds the order's row and saves it.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn follow_hand(tx: &mut DbConnection, cx: &Context, order: &mut Order) -> Result<()> {
+    let has_keys = !Key::of_orders(tx, &[order.id])?.is_empty();
+    if has_keys && order.issue_state != IssueState::Done {
+        order.issue_state = IssueState::Done;
+        order.issue_wanted_at = None;
+        order.issue_error = None;
+        order.keys_issued_at = Some(cx.now);
+        if order.state.is_paid() {
+            let lines = lines_with_products(tx, order.id)?;
+            return move_on_after_payment(tx, order, &lines);
+        }
+        return Ok(());
+    }
+    if !has_keys && order.issue_state == IssueState::Done {
+        order.issue_state = IssueState::None;
+        order.keys_issued_at = None;
+    }
+    Ok(())
+}
+
 /// Whether it is of no use to try and issue an order's keys now.
 ///
 /// # Errors
@@ -95,27 +123,15 @@ fn follow_money(
         order.issue_error = None;
     }
     if matches!(order.state, OrderState::Cancelled | OrderState::Refunded) {
-        change_keys(tx, cx, order.id, "key.disabled", |key| {
-            let disable = key.status != KeyStatus::Disabled;
-            if disable {
-                key.status_before = Some(key.status);
-                key.status = KeyStatus::Disabled;
-                key.disabled_by_order = true;
-            }
-            disable
-        })
+        change_keys(
+            tx,
+            cx,
+            order.id,
+            "key.disabled",
+            key_moves::disable_by_order,
+        )
     } else if order.state.is_paid() && !old.is_paid() {
-        change_keys(tx, cx, order.id, "key.enabled", |key| {
-            match (key.disabled_by_order, key.status_before) {
-                (true, Some(before)) => {
-                    key.status = before;
-                    key.status_before = None;
-                    key.disabled_by_order = false;
-                    true
-                }
-                _ => false,
-            }
-        })
+        change_keys(tx, cx, order.id, "key.enabled", key_moves::enable_by_order)
     } else {
         Ok(())
     }
@@ -128,20 +144,25 @@ fn change_keys(
     cx: &Context,
     order: OrderId,
     action: &str,
-    change: impl Fn(&mut Key) -> bool,
+    change: fn(&mut Key) -> Moved,
 ) -> Result<()> {
-    for key in Key::of_orders(tx, &[order])? {
-        let Some(mut key) = Key::lock(tx, key.id)? else {
+    let ids: Vec<_> = Key::of_orders(tx, &[order])?
+        .into_iter()
+        .map(|key| key.id)
+        .collect();
+    for before in Key::lock_many(tx, &ids)? {
+        // Staff may have given it to another order a moment ago.
+        if before.order_id != Some(order) {
             continue;
-        };
-        if change(&mut key) {
-            key.updated_at = cx.now;
-            key.save_standing(tx)?;
+        }
+        let mut key = before.clone();
+        if change(&mut key) == Moved::Changed {
+            key_actions::save(tx, cx, &before, key, &mut Restocked::new())?;
             events::record(
                 tx,
                 cx,
                 action,
-                Subject::Key(key.id),
+                Subject::Key(before.id),
                 json!({ "by_order": order }),
             )?;
         }

@@ -11,7 +11,9 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::mint::Mint;
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::{is_hopeless, is_owed_keys, move_order, want_keys_if_owed};
+use super::order_progress::{
+    follow_hand, is_hopeless, is_owed_keys, move_order, want_keys_if_owed,
+};
 use super::supply;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -218,6 +220,16 @@ pub(crate) fn serve_waiting_order(
 fn go_on(tx: &mut DbConnection, cx: &Context, mint: &Mint, mut order: Order) -> Result<()> {
     let before = order.clone();
     move_order(tx, cx, mint, &mut order, None)?;
+    finish(tx, cx, order, &before, Saved::Alone)
+}
+
+/// Follows what staff did by hand with the keys of an order whose row the caller holds.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn follow_keys(tx: &mut DbConnection, cx: &Context, mut order: Order) -> Result<()> {
+    let before = order.clone();
+    follow_hand(tx, cx, &mut order)?;
     finish(tx, cx, order, &before, Saved::Alone)
 }
 

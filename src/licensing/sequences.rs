@@ -191,6 +191,8 @@ pub(crate) fn delete_sequence(tx: &mut DbConnection, cx: &Context, name: &str) -
 /// # Errors
 /// The database's.
 pub(crate) fn delete_some_keys(tx: &mut DbConnection, sequence: SequenceId) -> Result<bool> {
+    // Whoever changes one of them holds it, too.
+    Sequence::lock(tx, sequence)?;
     let gone = Key::delete_unassigned(tx, sequence, SLICE)?;
     Ok(gone == 0)
 }

@@ -90,9 +90,17 @@ impl Standing {
     /// # Errors
     /// `activation_limit_reached` with the numbers.
     pub(crate) fn admit_one_more(&self, open: i64) -> Result<(), Refusal> {
+        self.admit_more(open, 1)
+    }
+
+    /// As [`Standing::admit_one_more`], for `more` at once.
+    ///
+    /// # Errors
+    /// `activation_limit_reached` with the numbers.
+    pub(crate) fn admit_more(&self, open: i64, more: i64) -> Result<(), Refusal> {
         let used = self.activations(open);
         match self.key.max_activations {
-            Some(max) if used >= max => Err(Refusal::because(
+            Some(max) if used.saturating_add(more) > max => Err(Refusal::because(
                 Code::ActivationLimitReached,
                 format!(
                     "The key is activated on {used} of {max} installations; release one first."

@@ -1,5 +1,7 @@
 //! Activations: open ones, their details, their count, and the history of released ones.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -300,4 +302,29 @@ pub(crate) fn open_count(conn: &mut DbConnection, key: KeyId) -> QueryResult<i64
             .select(activation_counts::open)
             .first(conn),
     }
+}
+
+/// [`open_count`] of each of the keys; those without any are left out.
+pub(crate) fn open_counts(
+    conn: &mut DbConnection,
+    keys: &[KeyId],
+) -> QueryResult<HashMap<KeyId, i64>> {
+    let mut counts: HashMap<KeyId, i64> = activation_counts::table
+        .filter(activation_counts::key_id.eq_any(keys))
+        .select((activation_counts::key_id, activation_counts::open))
+        .load(conn)?
+        .into_iter()
+        .collect();
+    let small: Vec<KeyId> = keys
+        .iter()
+        .copied()
+        .filter(|key| !counts.contains_key(key))
+        .collect();
+    let counted: Vec<(KeyId, i64)> = activations::table
+        .filter(activations::key_id.eq_any(small))
+        .group_by(activations::key_id)
+        .select((activations::key_id, diesel::dsl::count_star()))
+        .load(conn)?;
+    counts.extend(counted);
+    Ok(counts)
 }

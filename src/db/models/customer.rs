@@ -69,6 +69,25 @@ impl Customer {
             .load(conn)
     }
 
+    /// Up to two customers with this e-mail or reference, of one shop or of any.
+    pub(crate) fn named(
+        conn: &mut DbConnection,
+        account: Option<AccountId>,
+        text: &str,
+    ) -> QueryResult<Vec<Self>> {
+        let mut query = Self::query()
+            .filter(
+                customers::email_folded
+                    .eq(fold(text))
+                    .or(customers::ref_.eq(text)),
+            )
+            .into_boxed();
+        if let Some(account) = account {
+            query = query.filter(customers::account_id.eq(account));
+        }
+        query.order(customers::id).limit(2).load(conn)
+    }
+
     /// Makes the customer unless a simultaneous report did.
     pub(crate) fn insert(
         conn: &mut DbConnection,

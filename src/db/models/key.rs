@@ -14,7 +14,6 @@ use crate::db::models::order::{OrderId, OrderLineId};
 use crate::db::models::product::{Product, ProductId};
 use crate::db::models::retired_text::RetiredText;
 use crate::db::models::sequence::SequenceId;
-use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{keys, lots, products, sequences, stock};
 use crate::db::types::{JsonObject, row_id, word_enum};
 
@@ -52,7 +51,7 @@ word_enum! {
 }
 
 /// One product key. Its text is sealed; `licensing` opens it through the vault.
-#[derive(Clone, Debug, HasQuery, Identifiable)]
+#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable)]
 #[diesel(table_name = keys, check_for_backend(MultiBackend))]
 pub(crate) struct Key {
     pub id: KeyId,
@@ -132,19 +131,6 @@ pub(crate) struct Assignment {
     pub updated_at: Timestamp,
 }
 
-/// Which keys a list shows; every condition that is set must hold.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyFilter {
-    pub id: Option<KeyId>,
-    pub status: Option<KeyStatus>,
-    pub product: Option<ProductId>,
-    pub sequence: Option<SequenceId>,
-    pub orders: Option<Vec<OrderId>>,
-    pub customers: Option<Vec<CustomerId>>,
-    pub revoked: Option<bool>,
-    pub expired: Option<bool>,
-}
-
 impl Key {
     pub(crate) fn find(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
         Self::published()
@@ -154,15 +140,30 @@ impl Key {
             .optional()
     }
 
+    /// The keys of these ids, in the order of the ids.
+    pub(crate) fn find_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
+        Self::published()
+            .filter(keys::id.eq_any(ids))
+            .order(keys::id)
+            .select(Self::columns())
+            .load(conn)
+    }
+
     /// As [`Key::find`], locked until the transaction ends where the database locks rows.
     pub(crate) fn lock(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
+        Ok(Self::lock_many(conn, &[id])?.pop())
+    }
+
+    /// As [`Key::find_many`], locked one after the other in the order of their ids.
+    pub(crate) fn lock_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
         if let DbConnection::Postgres(inner) = conn {
-            let locked = keys::table.find(id).select(keys::id).for_no_key_update();
-            if locked.first::<KeyId>(inner).optional()?.is_none() {
-                return Ok(None);
-            }
+            let locked = keys::table
+                .filter(keys::id.eq_any(ids))
+                .order(keys::id)
+                .select(keys::id);
+            locked.for_no_key_update().load::<KeyId>(inner)?;
         }
-        Self::find(conn, id)
+        Self::find_many(conn, ids)
     }
 
     /// The key with this text's hash, and its product once it has one. What an import has staged and
@@ -214,15 +215,6 @@ impl Key {
     pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
         Self::published()
             .filter(keys::order_id.eq_any(orders.iter().map(|id| Some(*id))))
-            .order(keys::id)
-            .select(Self::columns())
-            .load(conn)
-    }
-
-    /// The keys of these ids, in the order of the ids.
-    pub(crate) fn find_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
-        Self::published()
-            .filter(keys::id.eq_any(ids))
             .order(keys::id)
             .select(Self::columns())
             .load(conn)
@@ -305,20 +297,6 @@ impl Key {
         Ok(diesel::update(free).set(assignment).execute(conn)? == ids.len())
     }
 
-    /// Writes where the key stands.
-    pub(crate) fn save_standing(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::update(keys::table.find(self.id))
-            .set((
-                keys::status.eq(self.status),
-                keys::status_before.eq(self.status_before),
-                keys::disabled_by_order.eq(self.disabled_by_order),
-                keys::revoked_at.eq(self.revoked_at),
-                keys::updated_at.eq(self.updated_at),
-            ))
-            .execute(conn)
-            .map(drop)
-    }
-
     /// Deletes up to `slice` keys of a sequence that were never assigned; returns how many went.
     pub(crate) fn delete_unassigned(
         conn: &mut DbConnection,
@@ -352,81 +330,36 @@ impl Key {
     /// Deletes the keys with these texts that are on their way out with a deleted sequence, so that
     /// the texts are free.
     pub(crate) fn delete_doomed(conn: &mut DbConnection, text_hashes: &[&[u8]]) -> QueryResult<()> {
-        let deleted = sequences::table
+        let deleted: Vec<Option<SequenceId>> = sequences::table
             .filter(sequences::deleted_at.is_not_null())
-            .select(sequences::id.nullable());
+            .select(sequences::id.nullable())
+            .load(conn)?;
+        // Still so when it is deleted: staff may have moved the key elsewhere, or given it to somebody.
+        let doomed = || {
+            keys::assigned_at
+                .is_null()
+                .and(keys::sequence_id.eq_any(&deleted))
+        };
         // Not those of an import under way, whose sequence may count as deleted until it is published.
-        let doomed: Vec<i64> = Self::published()
+        let ids: Vec<i64> = Self::published()
             .filter(keys::text_hash.eq_any(text_hashes.iter().map(|hash| Some(*hash))))
-            .filter(
-                keys::assigned_at
-                    .is_null()
-                    .and(keys::sequence_id.eq_any(deleted)),
-            )
+            .filter(doomed())
             .select(keys::id)
             .load(conn)?;
-        let in_stock = stock::table.filter(stock::key_id.eq_any(&doomed));
-        if !doomed.is_empty() {
+        let in_stock = stock::table
+            .filter(stock::key_id.eq_any(&ids))
+            .filter(stock::sequence_id.eq_any(deleted.iter().flatten()));
+        if !ids.is_empty() {
             each_backend!(conn, |inner| diesel::delete(in_stock).execute(inner))?;
-            let gone = keys::table
-                .filter(keys::id.eq_any(&doomed))
-                .filter(keys::assigned_at.is_null());
-            diesel::delete(gone).execute(conn)?;
+            let gone = keys::table.filter(keys::id.eq_any(&ids)).filter(doomed());
+            each_backend!(conn, |inner| diesel::delete(gone).execute(inner))?;
         }
         Ok(())
     }
 
-    pub(crate) fn list(
-        conn: &mut DbConnection,
-        filter: &KeyFilter,
-        now: Timestamp,
-        page: &PageRequest,
-    ) -> QueryResult<Paged<Self>> {
-        let mut query = Self::published()
-            .filter(keys::id.gt(page.after_id()))
-            .into_boxed();
-        if let Some(id) = filter.id {
-            query = query.filter(keys::id.eq(id));
-        }
-        if let Some(status) = filter.status {
-            query = query.filter(keys::status.eq(status));
-        }
-        if let Some(product) = filter.product {
-            query = query.filter(keys::product_id.eq(product));
-        }
-        if let Some(sequence) = filter.sequence {
-            query = query.filter(keys::sequence_id.eq(sequence));
-        }
-        if let Some(orders) = &filter.orders {
-            query = query.filter(
-                keys::order_id.eq_any(orders.iter().map(|id| Some(*id)).collect::<Vec<_>>()),
-            );
-        }
-        if let Some(customers) = &filter.customers {
-            let customers: Vec<_> = customers.iter().map(|id| Some(*id)).collect();
-            query = query.filter(keys::customer_id.eq_any(customers));
-        }
-        query = match filter.revoked {
-            Some(true) => query.filter(keys::revoked_at.is_not_null()),
-            Some(false) => query.filter(keys::revoked_at.is_null()),
-            None => query,
-        };
-        query = match filter.expired {
-            Some(true) => query.filter(keys::expires_at.le(now)),
-            Some(false) => query.filter(keys::expires_at.is_null().or(keys::expires_at.gt(now))),
-            None => query,
-        };
-        let rows = query
-            .order(keys::id)
-            .limit(page.fetch())
-            .select(Self::columns())
-            .load(conn)?;
-        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
-    }
-
     /// Keys of lots that are published, or of no lot.
     #[diesel::dsl::auto_type(no_type_alias)]
-    fn published() -> _ {
+    pub(super) fn published() -> _ {
         let unpublished = lots::table
             .filter(lots::published_at.is_null())
             .select(lots::id);

@@ -83,6 +83,28 @@ impl Lot {
         }
     }
 
+    /// Opens a lot for a key that is entered by hand: visible from the start, and after every lot
+    /// before it, so that what came in first is sold first.
+    pub(crate) fn insert_published(
+        conn: &mut DbConnection,
+        sequence: Option<SequenceId>,
+        account: Option<AccountId>,
+        now: Timestamp,
+    ) -> QueryResult<LotId> {
+        diesel::insert_into(lots::table)
+            .values((
+                lots::kind.eq(LotKind::Manual),
+                lots::sequence_id.eq(sequence),
+                lots::account_id.eq(account),
+                lots::staged.eq(1i64),
+                lots::created_at.eq(now),
+                lots::heartbeat_at.eq(now),
+                lots::published_at.eq(now),
+            ))
+            .returning(lots::id)
+            .get_result(conn)
+    }
+
     /// Notes that the import is alive and that it has staged `more` keys; `false` when it was given up
     /// meanwhile.
     pub(crate) fn beat(

@@ -87,6 +87,17 @@ impl Product {
         Self::query().find(id).first(conn)
     }
 
+    /// The skus of the products.
+    pub(crate) fn skus(
+        conn: &mut DbConnection,
+        ids: &[ProductId],
+    ) -> QueryResult<Vec<(ProductId, String)>> {
+        products::table
+            .filter(products::id.eq_any(ids))
+            .select((products::id, products::sku))
+            .load(conn)
+    }
+
     pub(crate) fn find_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
         Self::query()
             .filter(products::sku.eq(sku))

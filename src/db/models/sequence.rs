@@ -76,6 +76,17 @@ impl Sequence {
         Self::query().find(id).first(conn)
     }
 
+    /// The names of the sequences, deleted ones included.
+    pub(crate) fn names(
+        conn: &mut DbConnection,
+        ids: &[SequenceId],
+    ) -> QueryResult<Vec<(SequenceId, String)>> {
+        sequences::table
+            .filter(sequences::id.eq_any(ids))
+            .select((sequences::id, sequences::name))
+            .load(conn)
+    }
+
     /// The live sequence of this name.
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
         Self::query()
@@ -88,13 +99,14 @@ impl Sequence {
             .optional()
     }
 
-    /// The sequence, locked until the transaction ends where the database locks rows.
+    /// The sequence, locked until the transaction ends where the database locks rows. Keys may go on to
+    /// be stored in it meanwhile: the row itself is never deleted.
     pub(crate) fn lock(conn: &mut DbConnection, id: SequenceId) -> QueryResult<Self> {
         if let DbConnection::Postgres(inner) = conn {
             sequences::table
                 .find(id)
                 .select(sequences::id)
-                .for_update()
+                .for_no_key_update()
                 .first::<SequenceId>(inner)?;
         }
         Self::find(conn, id)

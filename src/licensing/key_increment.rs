@@ -1,0 +1,91 @@
+//! Counting an activation that has no installation [UC-75]: for software whose own code keeps the count.
+
+use serde_json::json;
+
+use super::context::{Actor, Context};
+use super::events::{self, Subject};
+use super::verdict::{KeySummary, Purpose, Standing};
+use crate::app::App;
+use crate::db::DbConnection;
+use crate::db::models::account::Role;
+use crate::db::models::activation::open_count;
+use crate::db::models::key::Key;
+use crate::db::models::order::Order;
+use crate::error::{Code, FieldError, Refusal, Result};
+
+/// The most that one call adds.
+const MAX_STEP: i64 = 1_000_000;
+
+/// Which key, and how many activations more.
+#[derive(Clone, Debug)]
+pub(crate) struct Increment {
+    pub text_hash: [u8; 32],
+    pub by: i64,
+}
+
+/// Adds to a key's anonymous count, which its limit includes, under the same checks as an activation. A
+/// shop may do so for the keys of its own orders; others are unknown to it.
+///
+/// # Errors
+/// The refusals of api.md, in their order.
+pub(crate) fn increment_activations(
+    tx: &mut DbConnection,
+    cx: &Context,
+    input: &Increment,
+) -> Result<KeySummary> {
+    if !(1..=MAX_STEP).contains(&input.by) {
+        let detail = format!("must be from 1 to {MAX_STEP}");
+        return Err(Refusal::invalid(vec![FieldError::new("by", "out_of_range", detail)]).into());
+    }
+    // Holds the key, so that nothing else is counted between the check and the addition.
+    let found = Key::lock_by_hash(tx, &input.text_hash)?;
+    let mut standing = Standing::of(found).ok_or_else(|| Refusal::new(Code::KeyNotFound))?;
+    check_own(tx, cx, &standing.key)?;
+    standing.verdict(None, Purpose::Activate, cx.now)?;
+    let open = open_count(tx, standing.key.id)?;
+    standing.admit_more(open, input.by)?;
+    standing.key.add_anonymous_activations(tx, input.by)?;
+    let detail =
+        json!({ "by": input.by, "anonymous_activations": standing.key.anonymous_activations });
+    let subject = Subject::Key(standing.key.id);
+    events::record(tx, cx, "activation.counted", subject, detail)?;
+    Ok(standing.summary(open))
+}
+
+fn check_own(tx: &mut DbConnection, cx: &Context, key: &Key) -> Result<()> {
+    let Actor::Account {
+        id,
+        role: Role::Shop,
+    } = &cx.actor
+    else {
+        return Ok(());
+    };
+    let order = match key.order_id {
+        Some(order) => Order::find_many(tx, &[order])?.pop(),
+        None => None,
+    };
+    if order.is_some_and(|order| order.account_id == *id) {
+        Ok(())
+    } else {
+        Err(Code::KeyNotFound.into())
+    }
+}
+
+impl App {
+    /// Adds to a key's anonymous count.
+    ///
+    /// # Errors
+    /// As [`increment_activations`].
+    pub(crate) async fn increment_activations(
+        &self,
+        cx: Context,
+        input: Increment,
+    ) -> Result<KeySummary> {
+        let now = cx.now;
+        let counted = self
+            .db
+            .write(move |tx| increment_activations(tx, &cx, &input))
+            .await;
+        self.tally.count_refusal(counted, now)
+    }
+}
