@@ -45,6 +45,8 @@ impl TestApp {
             ..Overrides::default()
         };
         let mut config = Config::load(&overrides, std::iter::empty()).unwrap();
+        // Tests call as often as they like; those of the limits switch them on.
+        config.rate_limit.enabled = false;
         change(&mut config);
         let app = App::open(config, clock.clone()).unwrap();
         let server = Server::bind(Arc::clone(&app)).unwrap();
