@@ -66,8 +66,7 @@ struct Limit {
 impl Metrics {
     /// Measurements that begin at `now`, with those of the database among them.
     pub(crate) fn new(db: &DbMetrics, url: &DatabaseUrl, now: Timestamp) -> Self {
-        let mut root = Registry::default();
-        let metrics = Self {
+        let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
@@ -75,16 +74,17 @@ impl Metrics {
             limited: Family::default(),
             scraped: Scraped::default(),
         };
+        let mut registry = Registry::default();
         let started = Gauge::<i64>::default();
         started.set(now.seconds());
-        root.register_with_unit(
+        registry.register_with_unit(
             "process_start_time",
             "When the process started, in seconds since 1970",
             Unit::Seconds,
             started,
         );
-        metrics.scraped.register_process(&mut root);
-        let ours = root.sub_registry_with_prefix("countersign");
+        metrics.scraped.register_process(&mut registry);
+        let ours = registry.sub_registry_with_prefix("countersign");
         ours.register(
             "build",
             "What is running",
@@ -93,10 +93,8 @@ impl Metrics {
         metrics.register(ours);
         metrics.scraped.register(ours);
         db.register(ours, url);
-        Self {
-            registry: root,
-            ..metrics
-        }
+        metrics.registry = registry;
+        metrics
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -13,7 +13,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text";
 ///
 /// In the text format of OpenMetrics. Needs no API token where the setting `metrics.public` says so.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operation", security((), ("api_token" = [])),
+    get, path = "/metrics", tag = "operation", security(("api_token" = [])),
     responses(
         (status = 200, description = "The measurements", body = String, content_type = "text/plain"),
         (status = "4XX", body = Problem),
