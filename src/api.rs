@@ -11,6 +11,7 @@ mod accounts;
 mod activations;
 mod auth;
 mod call;
+mod client_address;
 mod errors_page;
 pub(crate) mod extract;
 mod generators;
@@ -23,6 +24,7 @@ mod key_bodies;
 mod key_edits;
 mod keys;
 mod list;
+mod metrics;
 mod object;
 mod observe;
 mod openapi;
@@ -96,6 +98,7 @@ routes::routes! {
     // For machines that look after this one.
     "/healthz" { get => health::show_health }
     "/readyz" { get => health::show_readiness }
+    "/metrics" { get => metrics::show_metrics }
 }
 
 /// The complete OpenAPI document.

@@ -10,11 +10,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::models::instance::SigningKeyRow;
 use crate::db::models::job::Job;
-use crate::db::{self, Access, DatabaseUrl, Db, MigrateError, OpenError};
+use crate::db::{self, Access, DatabaseUrl, Db, DbMetrics, MigrateError, OpenError};
 use crate::error::{Error, Result};
 use crate::licensing::mint::Mint;
 use crate::licensing::tally::Tally;
+use crate::limits::Limits;
 use crate::lock::{DatabaseLock, LockError};
+use crate::metrics::Metrics;
 use crate::signing::key_file::{KeyFileError, KeyFolder};
 use crate::signing::keyring::Keyring;
 use crate::signing::set_up;
@@ -32,6 +34,8 @@ pub struct App {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) tally: Tally,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
     pub(crate) key_folder: KeyFolder,
     /// Told when a job may have become due.
     pub(crate) jobs_due: Notify,
@@ -81,8 +85,11 @@ impl App {
             }
             set_up::open_keys(&mut conn, &key_folder, clock.now())?
         };
-        let db = Db::open(&url)?;
+        let db_metrics = DbMetrics::default();
+        let db = Db::open_measured(&url, &db_metrics)?;
         Ok(Arc::new(Self {
+            limits: Limits::new(&config.rate_limit, &clock),
+            metrics: Metrics::new(&db_metrics, &url, clock.now()),
             config,
             clock,
             db,

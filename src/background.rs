@@ -12,6 +12,8 @@ use crate::app::App;
 const FLUSH_EVERY: Duration = Duration::from_secs(15);
 /// How soon a rotation by another process is noticed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// How often the memory of budgets that are full again is given back.
+const LIMITS_EVERY: Duration = Duration::from_secs(10);
 
 /// How often keys that have expired are taken out of stock (they are not sold before that either), and
 /// what died or was passed by is looked for.
@@ -36,6 +38,12 @@ impl Background {
                 stopped.clone(),
                 Arc::clone(app),
                 refresh_keys,
+            )),
+            tokio::spawn(every(
+                LIMITS_EVERY,
+                stopped.clone(),
+                Arc::clone(app),
+                forget_limits,
             )),
             tokio::spawn(every(
                 STOCK_EVERY,
@@ -84,6 +92,10 @@ async fn refresh_keys(app: Arc<App>) {
     if let Err(error) = app.refresh_keyring().await {
         tracing::warn!(%error, "the signing keys could not be looked up");
     }
+}
+
+async fn forget_limits(app: Arc<App>) {
+    app.limits.forget();
 }
 
 /// Takes away what an import left behind when the process before this one died.

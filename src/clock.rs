@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use diesel_derive_newtype::DieselNewType;
@@ -115,22 +116,28 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Where the time comes from: the system, or a value that a test sets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clock {
     /// `None` asks the system.
     fixed: Option<Arc<AtomicI64>>,
+    /// What [`Clock::elapsed`] counts from.
+    started: Instant,
 }
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self::default()
+        Self {
+            fixed: None,
+            started: Instant::now(),
+        }
     }
 
     /// A clock that stands at `at` until it is set.
     pub fn fixed(at: Timestamp) -> Self {
         Self {
             fixed: Some(Arc::new(AtomicI64::new(at.micros()))),
+            ..Self::system()
         }
     }
 
@@ -146,6 +153,18 @@ impl Clock {
         match &self.fixed {
             Some(fixed) => Timestamp(fixed.load(Ordering::SeqCst)),
             None => Timestamp(Utc::now().timestamp_micros()),
+        }
+    }
+
+    /// The time since some moment that stays the same: for what is counted per minute, which must not
+    /// stand still or jump when somebody sets the system's clock.
+    pub fn elapsed(&self) -> Duration {
+        match &self.fixed {
+            Some(fixed) => {
+                let micros = fixed.load(Ordering::SeqCst);
+                Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+            }
+            None => self.started.elapsed(),
         }
     }
 }

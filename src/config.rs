@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+mod rate_limit;
+mod server;
+
+pub use rate_limit::{Rate, RateLimit};
+pub use server::{Network, ProxyHeader, Server};
+
 const DEFAULTS: &str = include_str!("../config/default.toml");
 const PREFIX: &str = "COUNTERSIGN_";
 
@@ -24,6 +30,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the key files live.
     pub keys_dir: PathBuf,
+    /// What stands in front.
+    pub server: Server,
     /// Logging.
     pub log: Log,
     /// Key files.
@@ -36,6 +44,10 @@ pub struct Config {
     pub orders: Orders,
     /// Imports.
     pub imports: Imports,
+    /// How often may be called.
+    pub rate_limit: RateLimit,
+    /// Metrics.
+    pub metrics: Metrics,
 }
 
 /// `[log]`
@@ -109,6 +121,14 @@ pub enum UnknownSku {
 pub struct Imports {
     /// The largest body, in bytes.
     pub max_bytes: usize,
+}
+
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether `/metrics` needs no API token.
+    pub public: bool,
 }
 
 /// A setting that cannot be used, and where it stands.
@@ -247,7 +267,7 @@ fn find_setting<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Value> {
     })
 }
 
-/// Reads `value` as the default's type.
+/// Reads `value` as the default's type; a list has its values between commas.
 fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
     *slot = match slot {
         Value::Integer(_) => Value::Integer(
@@ -260,6 +280,15 @@ fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
                 .parse()
                 .map_err(|_| format!("`{value}` is neither true nor false"))?,
         ),
+        Value::Array(_) => {
+            let values = value.split(',').map(str::trim);
+            let values = values.filter(|value| !value.is_empty());
+            Value::Array(
+                values
+                    .map(|value| Value::String(value.to_owned()))
+                    .collect(),
+            )
+        }
         _ => Value::String(value.to_owned()),
     };
     Ok(())
@@ -303,6 +332,32 @@ mod tests {
         assert_eq!(config.tokens.renew_past_expiry_days, 7);
         assert!(config.keys.allow_group_read);
         assert_eq!(config.keys_dir, PathBuf::from("elsewhere"));
+    }
+
+    #[test]
+    fn a_list_in_a_variable_has_commas() {
+        let name = "COUNTERSIGN_SERVER_TRUSTED_PROXIES";
+        let config = load(&[(name, "127.0.0.1, 10.0.0.0/8,,2001:db8::/32")]).unwrap();
+        assert_eq!(config.server.trusted_proxies.len(), 3);
+        assert!(config.server.trusts("10.1.2.3".parse().unwrap()));
+        assert!(
+            load(&[(name, "")])
+                .unwrap()
+                .server
+                .trusted_proxies
+                .is_empty()
+        );
+        let message = load(&[(name, "127.0.0.1,localhost")]).unwrap_err();
+        assert!(message.to_string().contains("`localhost`"), "{message}");
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_refused_by_name() {
+        let name = "COUNTERSIGN_RATE_LIMIT_ADDRESS_UNKNOWN_KEYS_PER_MINUTE";
+        let message = load(&[(name, "0")]).unwrap_err().to_string();
+        let setting = "rate_limit.address_unknown_keys_per_minute";
+        assert!(message.contains(setting), "{message}");
+        assert!(load(&[(name, "1")]).unwrap().rate_limit.enabled);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod check;
 mod connection;
 mod failure;
 pub(crate) mod ids;
+mod metrics;
 mod migrate;
 pub(crate) mod models;
 mod page;
@@ -29,6 +30,7 @@ mod writer;
 pub use check::check_schema;
 pub use connection::{Access, DbConnection, OnBoth, open};
 pub(crate) use failure::run_again;
+pub(crate) use metrics::DbMetrics;
 pub use migrate::{MigrateError, Migrations, migrate, revert_newest};
 pub use page::{Cursor, PageRequest, Paged};
 pub use url::{DatabaseUrl, OpenError};
@@ -51,7 +53,10 @@ struct Inner {
 #[derive(Debug)]
 enum Writes {
     Sqlite(writer::Writer),
-    Postgres(pool::Pool),
+    Postgres {
+        pool: pool::Pool,
+        metrics: DbMetrics,
+    },
 }
 
 impl Db {
@@ -60,6 +65,14 @@ impl Db {
     /// # Errors
     /// [`OpenError`], in one line that says what to do.
     pub fn open(url: &DatabaseUrl) -> Result<Self, OpenError> {
+        Self::open_measured(url, &DbMetrics::default())
+    }
+
+    /// Opens the database, which must be migrated already, and measures what it does.
+    ///
+    /// # Errors
+    /// [`OpenError`], in one line that says what to do.
+    pub(crate) fn open_measured(url: &DatabaseUrl, metrics: &DbMetrics) -> Result<Self, OpenError> {
         let threads = Arc::new(
             ScheduledThreadPool::builder()
                 .num_threads(1)
@@ -68,10 +81,13 @@ impl Db {
         );
         let writes = match url {
             // First, so that the file is in WAL mode before anybody reads.
-            DatabaseUrl::Sqlite { .. } => Writes::Sqlite(writer::Writer::start(url.clone())?),
-            DatabaseUrl::Postgres { .. } => {
-                Writes::Postgres(pool::build(url, Access::Write, POOL, Arc::clone(&threads))?)
+            DatabaseUrl::Sqlite { .. } => {
+                Writes::Sqlite(writer::Writer::start(url.clone(), metrics.clone())?)
             }
+            DatabaseUrl::Postgres { .. } => Writes::Postgres {
+                pool: pool::build(url, Access::Write, POOL, Arc::clone(&threads))?,
+                metrics: metrics.clone(),
+            },
         };
         let readers = pool::build(url, Access::Read, POOL, threads)?;
         Ok(Self {
@@ -107,9 +123,9 @@ impl Db {
     {
         match &self.inner.writes {
             Writes::Sqlite(writer) => writer.write(run).await,
-            Writes::Postgres(pool) => {
-                let pool = pool.clone();
-                off_thread(move || server::write(&pool, run)).await
+            Writes::Postgres { pool, metrics } => {
+                let (pool, metrics) = (pool.clone(), metrics.clone());
+                off_thread(move || server::write(&pool, &metrics, run)).await
             }
         }
     }
@@ -119,6 +135,22 @@ impl Db {
         if let Writes::Sqlite(writer) = &self.inner.writes {
             writer.stop();
         }
+    }
+
+    /// Connections that are at work, by pool.
+    pub(crate) fn connections_in_use(&self) -> Vec<(&'static str, u32)> {
+        let mut pools = vec![("read", &self.inner.readers)];
+        if let Writes::Postgres { pool, .. } = &self.inner.writes {
+            pools.push(("write", pool));
+        }
+        let in_use = |pool: &pool::Pool| {
+            let state = pool.state();
+            state.connections.saturating_sub(state.idle_connections)
+        };
+        pools
+            .into_iter()
+            .map(|(name, pool)| (name, in_use(pool)))
+            .collect()
     }
 
     /// Whether one process owns this database (SQLite), so that memory may decide what is current.

@@ -24,6 +24,8 @@ pub struct Refusal {
     pub errors: Vec<FieldError>,
     /// The id of the key it is about, for counting; never shown.
     pub(crate) key: Option<i64>,
+    /// With [`Code::RateLimited`]: how soon to come back, in seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 /// One wrong member of a request.
@@ -64,6 +66,7 @@ impl Refusal {
             facts: Map::new(),
             errors: Vec::new(),
             key: None,
+            retry_after: None,
         }
     }
 
@@ -83,6 +86,13 @@ impl Refusal {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says how soon to come back, in seconds.
+    #[must_use]
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -112,6 +122,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code that callers are told.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Refused(refusal) => refusal.code,
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Database(_) | Self::Internal(_) => Code::InternalError,
+        }
+    }
+
     /// For a broken invariant; the text is for the log.
     pub fn internal(what: impl Into<String>) -> Self {
         Self::Internal(what.into())

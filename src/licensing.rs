@@ -51,3 +51,4 @@ pub(crate) mod token;
 pub(crate) mod users;
 pub(crate) mod validate;
 pub(crate) mod verdict;
+pub(crate) mod visit;

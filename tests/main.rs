@@ -21,6 +21,8 @@ mod generators;
 mod imports;
 mod key_files;
 mod keys;
+mod limits;
+mod metrics;
 mod orders;
 mod products;
 mod races;

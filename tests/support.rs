@@ -10,9 +10,12 @@ pub(crate) use app::TestApp;
 pub(crate) use persona::Persona;
 
 /// Declares tests that run once on each database. The PostgreSQL half needs a server
-/// (`TEST_DATABASE_URL`), which `scripts/test` starts.
+/// (`TEST_DATABASE_URL`), which `scripts/test` starts. `app: TestApp = function` has the function change
+/// the settings.
 macro_rules! on_both_databases {
-    ($( $(#[$meta:meta])* async fn $name:ident($app:ident: TestApp) $body:block )+) => {
+    (@settings) => { $crate::support::app::as_they_are };
+    (@settings $settings:path) => { $settings };
+    ($( $(#[$meta:meta])* async fn $name:ident($app:ident: TestApp $(= $settings:path)?) $body:block )+) => {
         $(
             $(#[$meta])*
             mod $name {
@@ -23,7 +26,9 @@ macro_rules! on_both_databases {
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn sqlite() {
-                    let app = $crate::support::TestApp::start($crate::support::database::TestDatabase::sqlite()).await;
+                    let database = $crate::support::database::TestDatabase::sqlite();
+                    let settings = $crate::support::on_both_databases!(@settings $($settings)?);
+                    let app = $crate::support::TestApp::start_with(database, settings).await;
                     play(&app).await;
                     app.finish().await;
                 }
@@ -31,7 +36,9 @@ macro_rules! on_both_databases {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 #[ignore = "needs PostgreSQL: run scripts/test"]
                 async fn postgres() {
-                    let app = $crate::support::TestApp::start($crate::support::database::TestDatabase::postgres()).await;
+                    let database = $crate::support::database::TestDatabase::postgres();
+                    let settings = $crate::support::on_both_databases!(@settings $($settings)?);
+                    let app = $crate::support::TestApp::start_with(database, settings).await;
                     play(&app).await;
                     app.finish().await;
                 }

@@ -1,5 +1,6 @@
 //! Who may call what: a permission is a type, named in the handler's signature.
 
+use crate::config::Config;
 use crate::db::models::account::Role;
 
 /// A kind of permission.
@@ -7,13 +8,25 @@ pub(crate) trait Permission: 'static {
     /// Whether the call needs no account.
     const PUBLIC: bool = false;
 
+    /// Whether the calls of one address are limited.
+    const LIMITED: bool = false;
+
+    /// Whether the call needs no account here.
+    fn is_public(_: &Config) -> bool {
+        Self::PUBLIC
+    }
+
     /// Whether an account of this role may call.
     fn allows(role: Role) -> bool;
 }
 
-/// Anybody: the key or a token in the body is the credential.
+/// Anybody.
 #[derive(Debug)]
 pub(crate) struct Anyone;
+
+/// Shipped software: the key or a token in the body is the credential.
+#[derive(Debug)]
+pub(crate) struct Software;
 
 /// Staff that change things.
 #[derive(Debug)]
@@ -22,6 +35,10 @@ pub(crate) struct Manage;
 /// Staff that look at things.
 #[derive(Debug)]
 pub(crate) struct Look;
+
+/// Whoever watches over the server: staff that look at things, or anybody where the configuration says so.
+#[derive(Debug)]
+pub(crate) struct Watch;
 
 /// Shops and staff that report orders.
 #[derive(Debug)]
@@ -36,6 +53,25 @@ impl Permission for Anyone {
 
     fn allows(_: Role) -> bool {
         true
+    }
+}
+
+impl Permission for Software {
+    const PUBLIC: bool = true;
+    const LIMITED: bool = true;
+
+    fn allows(_: Role) -> bool {
+        true
+    }
+}
+
+impl Permission for Watch {
+    fn is_public(config: &Config) -> bool {
+        config.metrics.public
+    }
+
+    fn allows(role: Role) -> bool {
+        Look::allows(role)
     }
 }
 

@@ -9,14 +9,17 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 
 use super::auth::Permission;
+use super::client_address::client_address;
 use super::extract::check_target;
 use super::observe::RequestId;
 use super::problem::ApiError;
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::db::models::account::Account;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::licensing::accounts;
 use crate::licensing::context::{Actor, Context};
+use crate::limits::{Client, Outcome};
 
 /// An allowed call. A handler that takes one cannot forget the check: `P` is who may call it, `B` what
 /// else is taken from the request, which is read only when the caller may.
@@ -61,12 +64,13 @@ impl<P: Permission, B: FromRequest + 'static> FromRequest for Call<P, B> {
             let app = Arc::clone(app);
             check_target(&request).map_err(ApiError::from)?;
             let now = app.now();
-            let actor = authorize::<P>(&app, &request, now)
+            let address = client_address(&app, &request);
+            let actor = authorize::<P>(&app, &request, Client::at(address), now)
                 .await
                 .map_err(ApiError::from)?;
             let cx = Context {
                 actor,
-                address: request.peer_addr().map(|address| address.ip().to_string()),
+                address,
                 request_id: request
                     .extensions()
                     .get::<RequestId>()
@@ -89,16 +93,17 @@ impl<P: Permission, B: FromRequest + 'static> FromRequest for Call<P, B> {
 async fn authorize<P: Permission>(
     app: &App,
     request: &HttpRequest,
+    client: Client,
     now: Timestamp,
 ) -> Result<Actor> {
-    if P::PUBLIC {
+    if P::LIMITED {
+        let admitted = app.limits.admit_call(client);
+        admitted.map_err(|limited| app.refuse_limited(limited, now))?;
+    }
+    if P::is_public(&app.config) {
         return Ok(Actor::Public);
     }
-    let secret = bearer(request)?.to_owned();
-    let account = app
-        .db
-        .read(move |conn| accounts::authenticate(conn, &secret, now))
-        .await?;
+    let account = authenticate(app, bearer(request)?, client, now).await?;
     if P::allows(account.role) {
         Ok(Actor::Account {
             id: account.id,
@@ -111,6 +116,24 @@ async fn authorize<P: Permission>(
         );
         Err(Refusal::because(Code::Forbidden, detail).into())
     }
+}
+
+/// The account that an API token speaks for, within the budget of wrong ones.
+async fn authenticate(app: &App, secret: &str, client: Client, now: Timestamp) -> Result<Account> {
+    let admitted = app.limits.admit_token(client, secret);
+    admitted.map_err(|limited| app.refuse_limited(limited, now))?;
+    let presented = secret.to_owned();
+    let account = app
+        .db
+        .read(move |conn| accounts::authenticate(conn, &presented, now))
+        .await;
+    let outcome = match &account {
+        Ok(_) => Outcome::Good,
+        Err(Error::Refused(_)) => Outcome::Unknown,
+        Err(_) => Outcome::Refused,
+    };
+    app.limits.note_token(client, secret, outcome);
+    account
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750); the scheme in any case.

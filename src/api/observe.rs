@@ -1,4 +1,4 @@
-//! What is seen of every request: its id, and a line in the log by the route's pattern.
+//! What is seen of every request: its id, a line in the log and the metrics, both by the route's pattern.
 //!
 //! Never the target or the query: portal links and foreign interfaces carry secrets there.
 
@@ -32,11 +32,8 @@ pub(crate) async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);
     }
-    let stopping = response
-        .request()
-        .app_data::<web::Data<App>>()
-        .is_some_and(|app| app.is_stopping());
-    if stopping {
+    let app = response.request().app_data::<web::Data<App>>().cloned();
+    if app.as_ref().is_some_and(|app| app.is_stopping()) {
         response
             .response_mut()
             .head_mut()
@@ -47,7 +44,11 @@ pub(crate) async fn observe(
         .match_pattern()
         .unwrap_or_else(|| "(none)".to_owned());
     let status = response.status().as_u16();
-    let duration_us = started.elapsed().as_micros();
+    let took = started.elapsed();
+    if let Some(app) = app {
+        app.metrics.request(&route, method.as_str(), status, took);
+    }
+    let duration_us = took.as_micros();
     match response.response().error() {
         Some(error) if status >= 500 => {
             tracing::error!(request.id = id, %method, route, status, duration_us, %error, "request failed");

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, FieldError, Refusal};
 
-/// How soon to come back when the server is busy, in seconds.
+/// How soon to come back when the server is busy and nobody said so, in seconds.
 const RETRY_AFTER: u64 = 1;
 
 /// The body of every error.
@@ -61,10 +61,14 @@ impl<E: Into<Error>> From<E> for ApiError {
 
 impl ApiError {
     fn code(&self) -> Code {
+        self.error.code()
+    }
+
+    /// How soon to come back, in seconds.
+    fn retry_after(&self) -> u64 {
         match &self.error {
-            Error::Refused(refusal) => refusal.code,
-            Error::Unavailable(_) => Code::Unavailable,
-            Error::Database(_) | Error::Internal(_) => Code::InternalError,
+            Error::Refused(refusal) => refusal.retry_after.unwrap_or(RETRY_AFTER),
+            _ => RETRY_AFTER,
         }
     }
 
@@ -103,7 +107,7 @@ impl ResponseError for ApiError {
         response.content_type("application/problem+json");
         match self.code() {
             Code::Unavailable | Code::RateLimited => {
-                response.insert_header((header::RETRY_AFTER, RETRY_AFTER.to_string()));
+                response.insert_header((header::RETRY_AFTER, self.retry_after().to_string()));
             }
             Code::Unauthenticated => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));

@@ -5,7 +5,7 @@ use actix_web::http::header;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::auth::Anyone;
+use super::auth::{Anyone, Software};
 use super::call::Call;
 use super::extract::Body;
 use super::problem::{ApiResult, Problem};
@@ -77,7 +77,7 @@ pub(crate) struct ValidateBody {
     ),
 )]
 pub(crate) async fn create_activation(
-    call: Call<Anyone, Body<ActivateBody>>,
+    call: Call<Software, Body<ActivateBody>>,
 ) -> ApiResult<HttpResponse> {
     let Body(body) = call.input;
     let input = Activate {
@@ -107,7 +107,7 @@ pub(crate) async fn create_activation(
     ),
 )]
 pub(crate) async fn renew_activation(
-    call: Call<Anyone, Body<CredentialBody>>,
+    call: Call<Software, Body<CredentialBody>>,
 ) -> ApiResult<HttpResponse> {
     let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Bounded).await?;
     Ok(HttpResponse::Ok().json(call.app.renew(call.cx, credential).await?))
@@ -122,7 +122,7 @@ pub(crate) async fn renew_activation(
     ),
 )]
 pub(crate) async fn release_activation(
-    call: Call<Anyone, Body<CredentialBody>>,
+    call: Call<Software, Body<CredentialBody>>,
 ) -> ApiResult<HttpResponse> {
     let credential = credential(&call.app, call.input.0, call.cx.now, TokenAge::Any).await?;
     call.app.release(call.cx, credential).await?;
@@ -135,7 +135,7 @@ pub(crate) async fn release_activation(
     responses((status = 200, body = Validation), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn validate_key(
-    call: Call<Anyone, Body<ValidateBody>>,
+    call: Call<Software, Body<ValidateBody>>,
 ) -> ApiResult<HttpResponse> {
     let Body(body) = call.input;
     let input = Validate {

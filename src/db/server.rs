@@ -1,6 +1,7 @@
 //! Writing to PostgreSQL: a transaction on a pooled connection, run again when the server asks for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use diesel::connection::TransactionManager;
 use diesel::prelude::*;
@@ -8,6 +9,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::connection::DbConnection;
 use super::failure::{Severity, of_diesel, severity};
+use super::metrics::DbMetrics;
 use super::pool::{Pool, Pooled};
 use crate::error::{Error, Result};
 
@@ -28,15 +30,23 @@ enum Attempt<T> {
 ///
 /// # Errors
 /// The closure's own, or [`Error::Unavailable`] when there is no connection in time.
-pub(super) fn write<T>(pool: &Pool, run: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+pub(super) fn write<T>(
+    pool: &Pool,
+    metrics: &DbMetrics,
+    run: impl Fn(&mut DbConnection) -> Result<T>,
+) -> Result<T> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let mut pooled = pool
             .get()
             .map_err(|_| Error::Unavailable("no database connection in time"))?;
-        match attempt(&mut pooled, &run) {
+        let begun = Instant::now();
+        let attempt = attempt(&mut pooled, &run);
+        metrics.transaction(begun.elapsed());
+        match attempt {
             Attempt::Done(result) => return result,
             Attempt::Again(error) => {
+                metrics.retries.inc();
                 tracing::debug!(%error, "a transaction is run again");
                 last = Some(error);
             }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::connection::{Access, DbConnection, open};
 use super::failure::{Severity, severity};
+use super::metrics::DbMetrics;
 use super::pool::{WAIT, depth};
 use super::url::{DatabaseUrl, OpenError};
 use crate::error::{Error, Result};
@@ -42,10 +44,12 @@ type Transactions = <DbConnection as Connection>::TransactionManager;
 pub(super) struct Writer {
     queue: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    metrics: DbMetrics,
 }
 
 enum Message {
-    Job(Box<dyn Work>),
+    /// A job, and when it was queued.
+    Job(Box<dyn Work>, Instant),
     /// Finish what came before, take nothing more.
     Stop,
 }
@@ -115,9 +119,10 @@ impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
 
 impl Writer {
     /// Opens the writing connection and starts the thread.
-    pub(super) fn start(url: DatabaseUrl) -> Result<Self, OpenError> {
+    pub(super) fn start(url: DatabaseUrl, metrics: DbMetrics) -> Result<Self, OpenError> {
         let conn = open(&url, Access::Write)?;
         let (queue, jobs) = sync_channel(QUEUE);
+        let of_loop = metrics.clone();
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || {
@@ -126,6 +131,7 @@ impl Writer {
                     conn: Some(conn),
                     jobs,
                     stopping: false,
+                    metrics: of_loop,
                 }
                 .run();
             })
@@ -135,6 +141,7 @@ impl Writer {
         Ok(Self {
             queue,
             thread: Mutex::new(Some(thread)),
+            metrics,
         })
     }
 
@@ -156,11 +163,16 @@ impl Writer {
             result: None,
             reply,
         });
+        // Before the writer can take it out again.
+        self.metrics.queue_length.inc();
         self.queue
-            .try_send(Message::Job(job))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Error::Unavailable("the write queue is full"),
-                TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
+            .try_send(Message::Job(job, Instant::now()))
+            .map_err(|error| {
+                self.metrics.queue_length.dec();
+                match error {
+                    TrySendError::Full(_) => Error::Unavailable("the write queue is full"),
+                    TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
+                }
             })?;
         let gone = |_| Error::internal("the writer dropped a job");
         if let Ok(answer) = tokio::time::timeout(WAIT, &mut answer).await {
@@ -203,6 +215,7 @@ struct Loop {
     conn: Option<DbConnection>,
     jobs: Receiver<Message>,
     stopping: bool,
+    metrics: DbMetrics,
 }
 
 /// The batch's ground gave way: nothing of it is committed, its connection is gone.
@@ -211,6 +224,7 @@ struct GaveWay;
 impl Loop {
     fn run(mut self) {
         while let Some(mut batch) = self.next_batch() {
+            self.metrics.batch(batch.len());
             match self.together(&mut batch) {
                 Ok(()) => batch.into_iter().for_each(Work::answer),
                 Err(GaveWay) => batch.into_iter().for_each(|job| self.alone(job)),
@@ -234,10 +248,13 @@ impl Loop {
             } else {
                 self.jobs.try_recv().ok()
             };
+            if let Some(Message::Job(_, queued_at)) = &message {
+                self.metrics.dequeued(*queued_at);
+            }
             match message {
-                Some(Message::Job(job)) if job.start() => batch.push(job),
+                Some(Message::Job(job, _)) if job.start() => batch.push(job),
                 // Its client stopped waiting.
-                Some(Message::Job(_)) => {}
+                Some(Message::Job(..)) => {}
                 Some(Message::Stop) => {
                     self.stopping = true;
                     return Some(batch).filter(|batch| !batch.is_empty());
@@ -322,8 +339,11 @@ impl Loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             begin_immediate(&mut conn).map_err(|error| gave_way("begin", &error))?;
             work(&mut conn)?;
+            let begun = Instant::now();
             <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
-                .map_err(|error| gave_way("commit", &error))
+                .map_err(|error| gave_way("commit", &error))?;
+            self.metrics.committed(begun.elapsed());
+            Ok(())
         }));
         match outcome {
             Ok(Ok(())) => {

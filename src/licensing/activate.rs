@@ -6,12 +6,14 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::token::{ActivationView, Grant};
 use super::verdict::{Purpose, Standing};
+use super::visit::Wish;
 use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::activation::{Activation, ActivationDetails, open_count};
 use crate::db::models::key::{Key, KeyId};
 use crate::db::types::JsonObject;
 use crate::error::{Code, Refusal, Result};
+use crate::limits::PresentedKey;
 use crate::signing::activation_id;
 
 /// What an installation asks with.
@@ -53,7 +55,7 @@ pub(crate) fn activate(tx: &mut DbConnection, cx: &Context, input: &Activate) ->
         serial: activation_id::new_serial(),
         activated_at: cx.now,
         last_seen_at: cx.now,
-        address: cx.address.clone(),
+        address: cx.address.map(|address| address.to_string()),
     };
     activation.insert(tx, open)?;
     let details = input.details(standing.key.id);
@@ -93,15 +95,16 @@ impl App {
     /// Activates and signs the token; says whether the activation is new.
     ///
     /// # Errors
-    /// As [`activate`].
+    /// `rate_limited`, and as [`activate`].
     pub(crate) async fn activate(
         &self,
         cx: Context,
         input: Activate,
     ) -> Result<(ActivationView, bool)> {
         let now = cx.now;
+        let visit = self.admit(Wish::Activate, &cx, PresentedKey::Text(input.text_hash))?;
         let grant = self.db.write(move |tx| activate(tx, &cx, &input)).await;
-        let grant = self.tally.count_refusal(grant, now)?;
+        let grant = self.conclude(&visit, grant)?;
         if !grant.is_new {
             self.tally.saw(&grant.activation, now);
         }

@@ -1,5 +1,7 @@
 //! Who asks, from where, and when.
 
+use std::net::IpAddr;
+
 use crate::clock::Timestamp;
 use crate::db::models::account::{AccountId, Role};
 
@@ -47,7 +49,7 @@ pub struct Context {
     /// Who asks.
     pub actor: Actor,
     /// The client's network address.
-    pub address: Option<String>,
+    pub address: Option<IpAddr>,
     /// The request's id, which also stands in the log and in the answer.
     pub request_id: Option<String>,
     /// The time, the same for the whole use case.

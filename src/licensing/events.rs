@@ -60,12 +60,13 @@ pub(crate) fn record(
     detail: Value,
 ) -> Result<()> {
     let (subject_type, subject_id) = subject.parts();
+    let address = cx.address.map(|address| address.to_string());
     NewEvent {
         at: cx.now,
         action,
         actor: cx.actor.as_str(),
         account_id: cx.actor.account(),
-        address: cx.address.as_deref(),
+        address: address.as_deref(),
         request_id: cx.request_id.as_deref(),
         subject_type,
         subject_id,

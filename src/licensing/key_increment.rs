@@ -86,6 +86,9 @@ impl App {
             .db
             .write(move |tx| increment_activations(tx, &cx, &input))
             .await;
-        self.tally.count_refusal(counted, now)
+        if let Err(Error::Refused(refusal)) = &counted {
+            self.tally.refused(refusal.key, refusal.code, now);
+        }
+        counted
     }
 }

@@ -6,6 +6,7 @@ use super::context::{Actor, Context};
 use super::events::{self, Subject};
 use super::token::Credential;
 use super::verdict::Standing;
+use super::visit::Wish;
 use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::activation::{Activation, ReleasedActivation};
@@ -94,10 +95,10 @@ impl App {
     /// Releases an activation.
     ///
     /// # Errors
-    /// As [`release`].
+    /// `rate_limited`, and as [`release`].
     pub(crate) async fn release(&self, cx: Context, credential: Credential) -> Result<()> {
-        let now = cx.now;
+        let visit = self.admit(Wish::Release, &cx, credential.presented())?;
         let released = self.db.write(move |tx| release(tx, &cx, &credential)).await;
-        self.tally.count_refusal(released, now)
+        self.conclude(&visit, released)
     }
 }

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::token::{ActivationView, Credential, Grant};
 use super::verdict::{Purpose, Standing};
+use super::visit::Wish;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
@@ -41,18 +42,19 @@ impl App {
     /// Renews and signs the fresh token.
     ///
     /// # Errors
-    /// As [`renew`].
+    /// `rate_limited`, and as [`renew`].
     pub(crate) async fn renew(
         &self,
         cx: Context,
         credential: Credential,
     ) -> Result<ActivationView> {
         let now = cx.now;
+        let visit = self.admit(Wish::Renew, &cx, credential.presented())?;
         let grant = self
             .db
             .read(move |conn| renew(conn, &credential, now))
             .await;
-        let grant = self.tally.count_refusal(grant, now)?;
+        let grant = self.conclude(&visit, grant)?;
         self.tally.saw(&grant.activation, now);
         Ok(self.countersign(&grant, now))
     }

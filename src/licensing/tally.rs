@@ -10,7 +10,7 @@ use crate::db::DbConnection;
 use crate::db::models::activation::Activation;
 use crate::db::models::key::KeyId;
 use crate::db::models::refusal_count;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 
 /// Rows written per transaction, so that none holds the writer long.
 const SLICE: usize = 500;
@@ -42,17 +42,6 @@ impl Tally {
         if pending.seen.len() < CAPACITY || pending.seen.contains_key(&place) {
             pending.seen.insert(place, (activation.serial, now));
         }
-    }
-
-    /// Counts a refusal on its way out.
-    ///
-    /// # Errors
-    /// The result's own.
-    pub(crate) fn count_refusal<T>(&self, result: Result<T>, now: Timestamp) -> Result<T> {
-        if let Err(Error::Refused(refusal)) = &result {
-            self.refused(refusal.key, refusal.code, now);
-        }
-        result
     }
 
     /// Counts a refusal; `None` for a key that is not known.

@@ -7,10 +7,12 @@ use utoipa::ToSchema;
 
 use super::number;
 use super::verdict::{KeySummary, Standing};
+use super::visit::Wish;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::activation::Activation;
 use crate::error::{Code, Error, Refusal, Result};
+use crate::limits::PresentedKey;
 use crate::signing::activation_id;
 
 /// A token is valid a little before it was made, for clocks that go slow.
@@ -90,6 +92,14 @@ impl Credential {
         }
     }
 
+    /// What of it is the key.
+    pub(crate) fn presented(&self) -> PresentedKey {
+        match self {
+            Self::Token { key, .. } => PresentedKey::Signed(key.0),
+            Self::Key { text_hash, .. } => PresentedKey::Text(*text_hash),
+        }
+    }
+
     /// Whether `activation` is the one meant: a token from before a release means the earlier one.
     pub(crate) fn names(&self, activation: &Activation) -> bool {
         match self {
@@ -117,8 +127,14 @@ impl App {
             verified = self.keyring.verify(token);
         }
         let credential = self.credential(verified, now, age);
-        self.tally
-            .count_refusal(credential.map_err(Error::from), now)
+        if let Err(refusal) = &credential {
+            let wish = match age {
+                TokenAge::Bounded => Wish::Renew,
+                TokenAge::Any => Wish::Release,
+            };
+            self.count_verdict(wish, Some(refusal), now);
+        }
+        credential.map_err(Error::from)
     }
 
     fn credential(

@@ -5,12 +5,14 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::verdict::{KeySummary, Purpose, Standing};
+use super::visit::Wish;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::activation::{Activation, open_count};
 use crate::db::models::key::Key;
 use crate::error::{Code, Refusal, Result};
+use crate::limits::PresentedKey;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -82,16 +84,16 @@ impl App {
     /// Judges a key.
     ///
     /// # Errors
-    /// As [`validate`].
+    /// `rate_limited`, and as [`validate`].
     pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
         let now = cx.now;
-        let (validation, refusal) = self
-            .db
-            .read(move |conn| validate(conn, &input, now))
-            .await?;
-        if let Some(refusal) = refusal {
-            self.tally.refused(refusal.key, refusal.code, now);
-        }
+        let visit = self.admit(Wish::Validate, &cx, PresentedKey::Text(input.text_hash))?;
+        let judged = self.db.read(move |conn| validate(conn, &input, now)).await;
+        let (validation, refusal) = match judged {
+            Ok(judged) => judged,
+            Err(error) => return self.conclude(&visit, Err(error)),
+        };
+        self.conclude_verdict(&visit, refusal.as_ref());
         Ok(validation)
     }
 }

@@ -16,6 +16,9 @@ use super::persona::Persona;
 /// Where the test's clock stands at first.
 pub(crate) const START: &str = "2026-11-22T10:00:00Z";
 
+/// Leaves the settings of tests alone.
+pub(crate) fn as_they_are(_: &mut Config) {}
+
 /// A running server.
 pub(crate) struct TestApp {
     pub(crate) app: Arc<App>,
@@ -28,10 +31,6 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    pub(crate) async fn start(database: TestDatabase) -> Self {
-        Self::start_with(database, |_| {}).await
-    }
-
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(
         database: TestDatabase,
@@ -45,6 +44,8 @@ impl TestApp {
             ..Overrides::default()
         };
         let mut config = Config::load(&overrides, std::iter::empty()).unwrap();
+        // Tests call as often as they like; those of the limits switch them on.
+        config.rate_limit.enabled = false;
         change(&mut config);
         let app = App::open(config, clock.clone()).unwrap();
         let server = Server::bind(Arc::clone(&app)).unwrap();

@@ -85,6 +85,20 @@ impl Job {
         diesel::select(diesel::dsl::exists(pending)).get_result(conn)
     }
 
+    /// How many jobs there are in each state, none included.
+    pub(crate) fn count_by_state(conn: &mut DbConnection) -> QueryResult<Vec<(JobState, i64)>> {
+        let counts: Vec<(JobState, i64)> = jobs::table
+            .group_by(jobs::state)
+            .select((jobs::state, diesel::dsl::count_star()))
+            .load(conn)?;
+        let count = |state: &JobState| {
+            let mut counts = counts.iter();
+            let found = counts.find(|(counted, _)| counted == state);
+            (*state, found.map_or(0, |(_, count)| *count))
+        };
+        Ok(JobState::ALL.iter().map(count).collect())
+    }
+
     /// Whether [`Job::claim`] would find something.
     pub(crate) fn any_due(conn: &mut DbConnection, now: Timestamp) -> QueryResult<bool> {
         diesel::select(diesel::dsl::exists(due(now))).get_result(conn)

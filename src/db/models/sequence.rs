@@ -167,6 +167,19 @@ impl Sequence {
         Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
     }
 
+    /// The names of the first live sequences.
+    pub(crate) fn oldest_names(
+        conn: &mut DbConnection,
+        limit: i64,
+    ) -> QueryResult<Vec<(SequenceId, String)>> {
+        sequences::table
+            .filter(sequences::deleted_at.is_null())
+            .order(sequences::id)
+            .limit(limit)
+            .select((sequences::id, sequences::name))
+            .load(conn)
+    }
+
     /// Counts the keys of published lots by status.
     pub(crate) fn key_counts(&self, conn: &mut DbConnection) -> QueryResult<KeyCounts> {
         let unpublished = lots::table

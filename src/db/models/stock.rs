@@ -4,7 +4,7 @@
 //! it was. Rows of unpublished lots are stepped over as ranges, never one by one: an import of a
 //! million keys may be staged beside the last few that are for sale.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::prelude::*;
 
@@ -159,6 +159,23 @@ impl StockRow {
                 rows.count().get_result::<i64>(conn)? - expired.count().get_result::<i64>(conn)?;
         }
         Ok(count)
+    }
+
+    /// Keys in stock and published, by sequence. One that expired is still among them until it is taken
+    /// out of stock.
+    pub(crate) fn count_by_sequence(
+        conn: &mut DbConnection,
+    ) -> QueryResult<HashMap<SequenceId, i64>> {
+        let unpublished: Vec<LotId> = lots::table
+            .filter(lots::published_at.is_null())
+            .select(lots::id)
+            .load(conn)?;
+        let counts: Vec<(SequenceId, i64)> = stock::table
+            .filter(stock::lot_id.ne_all(unpublished))
+            .group_by(stock::sequence_id)
+            .select((stock::sequence_id, diesel::dsl::count_star()))
+            .load(conn)?;
+        Ok(counts.into_iter().collect())
     }
 
     /// Takes up to `slice` keys that have expired out of stock; returns how many it found.
