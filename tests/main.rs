@@ -27,3 +27,4 @@ mod races;
 mod secrecy;
 mod tokens;
 mod users;
+mod verdicts;

@@ -7,8 +7,9 @@
 //!
 //! - [`PublicKeys`] are the keys that the software trusts, [`Verifier`] decides by them whether a
 //!   token is good, and [`ActivationClaims`] is what the token says.
+//! - [`verify_verdict`] verifies what the server says of a key now, to whoever asked it.
 //! - `Client` (feature `http`, on by default; HTTPS by feature `tls`, on by default) activates,
-//!   renews and releases.
+//!   renews, releases, and asks for verdicts.
 //!
 //! Without default features the crate verifies only, and contains no network code.
 //!
@@ -60,14 +61,18 @@
 mod claims;
 #[cfg(feature = "http")]
 mod client;
+mod jws;
 mod keys;
 mod token;
+mod verdict;
 
 pub use claims::{ActivationClaims, AttachedKey, TOKEN_TYPE};
 #[cfg(feature = "http")]
-pub use client::{ActivateRequest, Activation, Client, ClientError, KeySummary};
+pub use client::{ActivateRequest, Activation, Client, ClientError, KeySummary, ValidateRequest};
+pub use jws::MAX_TOKEN_LENGTH;
 pub use keys::{KeyError, PublicKeys, kid};
-pub use token::{MAX_TOKEN_LENGTH, TokenError, Verifier, verify_signature};
+pub use token::{TokenError, Verifier, verify_signature};
+pub use verdict::{VERDICT_TYPE, VerdictClaims, VerdictKey, verify_verdict};
 
 /// Compiles the examples of the README.
 #[cfg(all(doctest, feature = "http"))]

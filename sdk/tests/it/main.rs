@@ -10,4 +10,7 @@ mod keys;
 mod server;
 mod support;
 mod token;
+#[cfg(feature = "http")]
+mod validate;
+mod verdict;
 mod verifier;
