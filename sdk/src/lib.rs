@@ -8,6 +8,7 @@
 //! - [`PublicKeys`] are the keys that the software trusts, [`Verifier`] decides by them whether a
 //!   token is good, and [`ActivationClaims`] is what the token says.
 //! - [`verify_verdict`] verifies what the server says of a key now, to whoever asked it.
+//! - [`verify_product_key`] reads product keys that verify themselves and need no server at all.
 //! - `Client` (feature `http`, on by default; HTTPS by feature `tls`, on by default) activates,
 //!   renews, releases, and asks for verdicts.
 //!
@@ -63,6 +64,7 @@ mod claims;
 mod client;
 mod jws;
 mod keys;
+mod product_key;
 mod token;
 mod verdict;
 
@@ -71,6 +73,7 @@ pub use claims::{ActivationClaims, AttachedKey, TOKEN_TYPE};
 pub use client::{ActivateRequest, Activation, Client, ClientError, KeySummary, ValidateRequest};
 pub use jws::MAX_TOKEN_LENGTH;
 pub use keys::{KeyError, PublicKeys, kid};
+pub use product_key::{ProductKeyClaims, ProductKeyError, product_key_body, verify_product_key};
 pub use token::{TokenError, Verifier, verify_signature};
 pub use verdict::{VERDICT_TYPE, VerdictClaims, VerdictKey, verify_verdict};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign_client::{
-    ActivationClaims, PublicKeys, TOKEN_TYPE, TokenError, VERDICT_TYPE, VerdictClaims,
-    verify_signature,
+    ActivationClaims, ProductKeyClaims, ProductKeyError, PublicKeys, TOKEN_TYPE, TokenError,
+    VERDICT_TYPE, VerdictClaims, product_key_body, verify_signature,
 };
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
@@ -17,6 +17,7 @@ use jsonwebtoken::jwk::{
 use serde::Serialize;
 
 use super::key_file::{KeyFileError, KeyFolder};
+use crate::clock::Timestamp;
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
 
 /// The keys in force. Cheap to share; replaced as a whole when the keys change.
@@ -41,6 +42,7 @@ enum Presence {
 }
 
 struct TokenSigner {
+    kid: String,
     key: SigningKey,
     /// The encoded headers with their dots: the same for every token of this key and type.
     activation_header: String,
@@ -109,6 +111,28 @@ impl Keyring {
         token
     }
 
+    /// Makes a product key that verifies itself: the text without prefix and grouping [UC-13]. It unlocks
+    /// `product`, or any without one, and its expiry is in whole seconds, rounded down.
+    ///
+    /// # Errors
+    /// [`ProductKeyError`] for a sku of more than 255 bytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for signed generators"))]
+    pub(crate) fn sign_product_key(
+        &self,
+        serial: u64,
+        product: Option<&str>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<String, ProductKeyError> {
+        let keys = self.keys();
+        let claims = ProductKeyClaims {
+            kid: keys.signer.kid.clone(),
+            serial,
+            product: product.map(str::to_owned),
+            expires_at: expires_at.map(Timestamp::seconds),
+        };
+        product_key_body(&claims, |message| keys.signer.key.sign(message).to_bytes())
+    }
+
     /// Reads an activation token that a key of ours signed; times are the caller's to judge.
     ///
     /// # Errors
@@ -157,6 +181,7 @@ impl Keys {
                 },
                 SigningKeyState::Signing => {
                     signer = Some(TokenSigner {
+                        kid: row.kid.clone(),
                         key: read_private(folder, row)?,
                         activation_header: header(&row.kid, TOKEN_TYPE),
                         verdict_header: header(&row.kid, VERDICT_TYPE),

@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod encoding;
 mod keys;
+mod product_key;
 #[cfg(feature = "http")]
 mod server;
 mod support;
