@@ -6,5 +6,6 @@ pub(crate) mod dice;
 pub(crate) mod key_file;
 pub(crate) mod keyring;
 pub mod password;
+pub(crate) mod product_key;
 pub(crate) mod set_up;
 pub(crate) mod vault;

@@ -29,3 +29,4 @@ mod races;
 mod secrecy;
 mod tokens;
 mod users;
+mod verdicts;

@@ -8,26 +8,29 @@ mod request;
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use ureq::Agent;
 use ureq::http::Uri;
 
 pub use activation::{Activation, KeySummary};
 pub use error::ClientError;
-pub use request::ActivateRequest;
+pub use request::{ActivateRequest, ValidateRequest};
 
-use crate::{PublicKeys, Verifier, verify_signature};
+use crate::{PublicKeys, VerdictClaims, Verifier, verify_signature};
 use answer::Answer;
-use request::Credential;
+use request::{Credential, ValidateBody};
 
 const ACTIVATIONS: &str = "/v1/activations";
 const RENEW: &str = "/v1/activations/renew";
 const RELEASE: &str = "/v1/activations/release";
+const VALIDATE: &str = "/v1/validate";
 const JWKS: &str = "/.well-known/jwks.json";
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Activates, renews and releases against one server. Blocking; may be shared between threads.
+/// Activates, renews, releases and validates against one server. Blocking; may be shared between threads.
 ///
 /// Every token the server returns is verified with the pinned keys, must name the installation (and
 /// the product, if one was asked for), and must be valid by the system's clock. Otherwise the call
@@ -162,6 +165,26 @@ impl Client {
         })
     }
 
+    /// Asks what the server says of a key now, without changing anything there.
+    ///
+    /// The verdict is signed and carries a random text that this call makes, so that neither another
+    /// server nor an old answer can stand in for it. Look at [`VerdictClaims::valid`]: a key that is
+    /// not good, or unknown, is a verdict and no error.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Token`] when the verdict is not the server's, or not on what was asked; the
+    /// others as [`ClientError`] describes.
+    pub fn validate(&self, request: &ValidateRequest) -> Result<VerdictClaims, ClientError> {
+        let nonce = random_nonce()?;
+        let body = ValidateBody {
+            request,
+            nonce: &nonce,
+        };
+        self.post(VALIDATE, &body, &request.key)?
+            .into_verdict(&self.keys, request, &nonce)
+    }
+
     /// Asks the server for its public keys.
     ///
     /// This is trust on first use: whoever answers in the server's place decides what is trusted
@@ -214,6 +237,14 @@ impl fmt::Debug for Client {
             .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
+}
+
+/// A text that nobody can have asked with before.
+fn random_nonce() -> Result<String, ClientError> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ClientError::Transport(format!("no random bytes for it: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn agent(timeout: Duration, proxies: Proxies) -> Agent {

@@ -7,8 +7,10 @@
 //!
 //! - [`PublicKeys`] are the keys that the software trusts, [`Verifier`] decides by them whether a
 //!   token is good, and [`ActivationClaims`] is what the token says.
+//! - [`verify_verdict`] verifies what the server says of a key now, to whoever asked it.
+//! - [`verify_product_key`] reads product keys that verify themselves and need no server at all.
 //! - `Client` (feature `http`, on by default; HTTPS by feature `tls`, on by default) activates,
-//!   renews and releases.
+//!   renews, releases, and asks for verdicts.
 //!
 //! Without default features the crate verifies only, and contains no network code.
 //!
@@ -60,14 +62,20 @@
 mod claims;
 #[cfg(feature = "http")]
 mod client;
+mod jws;
 mod keys;
+mod product_key;
 mod token;
+mod verdict;
 
 pub use claims::{ActivationClaims, AttachedKey, TOKEN_TYPE};
 #[cfg(feature = "http")]
-pub use client::{ActivateRequest, Activation, Client, ClientError, KeySummary};
+pub use client::{ActivateRequest, Activation, Client, ClientError, KeySummary, ValidateRequest};
+pub use jws::MAX_TOKEN_LENGTH;
 pub use keys::{KeyError, PublicKeys, kid};
-pub use token::{MAX_TOKEN_LENGTH, TokenError, Verifier, verify_signature};
+pub use product_key::{ProductKeyClaims, ProductKeyError, product_key_body, verify_product_key};
+pub use token::{TokenError, Verifier, verify_signature};
+pub use verdict::{VERDICT_TYPE, VerdictClaims, VerdictKey, verify_verdict};
 
 /// Compiles the examples of the README.
 #[cfg(all(doctest, feature = "http"))]

@@ -2,20 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::Signature;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::jws::verify_jws;
 use crate::{ActivationClaims, PublicKeys, TOKEN_TYPE};
 
-/// The longest token that is looked at, in bytes. Real ones have less than a tenth of it.
-pub const MAX_TOKEN_LENGTH: usize = 16 * 1024;
-
 /// How far clocks may differ unless set otherwise, in seconds.
-const DEFAULT_LEEWAY: i64 = 60;
+pub(crate) const DEFAULT_LEEWAY: i64 = 60;
 
 /// Verifies the signature of a token and returns its claims, without looking at times, issuer,
 /// product or installation: for those use a [`Verifier`].
@@ -32,34 +25,7 @@ const DEFAULT_LEEWAY: i64 = 60;
 /// [`TokenError::Malformed`], [`TokenError::WrongAlgorithm`], [`TokenError::WrongType`],
 /// [`TokenError::UnknownKey`] or [`TokenError::BadSignature`].
 pub fn verify_signature(token: &str, keys: &PublicKeys) -> Result<ActivationClaims, TokenError> {
-    if token.len() > MAX_TOKEN_LENGTH {
-        return Err(TokenError::Malformed);
-    }
-    let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-    // A fourth part needs no check of its own: a dot is outside the alphabet of base64url.
-
-    let header: Header = read_object(&decode(header)?)?;
-    if header.crit {
-        return Err(TokenError::Malformed);
-    }
-    if header.alg != "EdDSA" {
-        return Err(TokenError::WrongAlgorithm);
-    }
-    if header.typ.as_deref() != Some(TOKEN_TYPE) {
-        return Err(TokenError::WrongType);
-    }
-    let kid = header.kid.ok_or(TokenError::Malformed)?;
-    let payload = decode(payload)?;
-    let signature =
-        Signature::from_slice(&decode(signature)?).map_err(|_| TokenError::Malformed)?;
-
-    let Some(key) = keys.find(&kid) else {
-        return Err(TokenError::UnknownKey { kid });
-    };
-    key.verify_strict(signed.as_bytes(), &signature)
-        .map_err(|_| TokenError::BadSignature)?;
-    read_object(&payload)
+    verify_jws(token, TOKEN_TYPE, keys)
 }
 
 /// Decides whether an activation token is good for this program on this machine, now.
@@ -145,27 +111,35 @@ impl Verifier {
         if differs(&self.installation_id, &claims.installation_id) {
             return Err(TokenError::WrongInstallation);
         }
-        if now_seconds < claims.nbf.saturating_sub(self.leeway) {
-            return Err(TokenError::NotYetValid { nbf: claims.nbf });
-        }
-        if now_seconds >= claims.exp.saturating_add(self.leeway) {
-            return Err(TokenError::Expired { exp: claims.exp });
-        }
+        check_times(claims.nbf, claims.exp, now_seconds, self.leeway)?;
         Ok(claims)
     }
+}
+
+/// Whether a token is valid now (RFC 7519 sections 4.1.4 and 4.1.5).
+pub(crate) fn check_times(nbf: i64, exp: i64, now: i64, leeway: i64) -> Result<(), TokenError> {
+    if now < nbf.saturating_sub(leeway) {
+        return Err(TokenError::NotYetValid { nbf });
+    }
+    if now >= exp.saturating_add(leeway) {
+        return Err(TokenError::Expired { exp });
+    }
+    Ok(())
 }
 
 /// Why a token was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
-    /// The text is not an activation token at all, or is longer than [`MAX_TOKEN_LENGTH`].
-    #[error("the token is malformed: it was cut, altered, or is no activation token")]
+    /// The text is not a token of a Countersign server at all, or is longer than
+    /// [`MAX_TOKEN_LENGTH`](crate::MAX_TOKEN_LENGTH).
+    #[error("the token is malformed: it was cut, altered, or is no token")]
     Malformed,
     /// The header names another algorithm than `EdDSA`.
     #[error("the token is not signed with EdDSA")]
     WrongAlgorithm,
-    /// The header names another type than [`TOKEN_TYPE`].
-    #[error("the token is of another type than `{TOKEN_TYPE}`")]
+    /// The header names another type than the one expected: an activation is no verdict, and a
+    /// verdict no activation.
+    #[error("the token is of another type")]
     WrongType,
     /// The token says it was signed with a key that is not pinned.
     #[error("the token is signed with the key {kid:?}, which is not pinned")]
@@ -185,46 +159,21 @@ pub enum TokenError {
     /// The token is for another installation.
     #[error("the token is for another installation")]
     WrongInstallation,
+    /// The verdict answers another request than the one that was made.
+    #[error("the token answers another request: its nonce is another")]
+    WrongNonce,
     /// The token is not valid yet, which usually means that the machine's clock is wrong.
     #[error("the token is valid only from {nbf} (Unix time) on; is the clock right?")]
     NotYetValid {
         /// From when it is valid, in seconds since the Unix epoch.
         nbf: i64,
     },
-    /// The token is no longer valid; renew it.
+    /// The token is no longer valid: renew the activation, ask for another verdict.
     #[error("the token expired at {exp} (Unix time) and has to be renewed")]
     Expired {
         /// Since when it is invalid, in seconds since the Unix epoch.
         exp: i64,
     },
-}
-
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    typ: Option<String>,
-    kid: Option<String>,
-    #[serde(default, deserialize_with = "is_present")]
-    crit: bool,
-}
-
-/// Called for a member that is there, whatever its value: `"crit": null` counts as well.
-fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
-}
-
-fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| TokenError::Malformed)
-}
-
-fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, TokenError> {
-    // A derived `Deserialize` would take a list of the values in order as well.
-    if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(TokenError::Malformed);
-    }
-    serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
 }
 
 fn differs(expected: &Option<String>, actual: &str) -> bool {
@@ -233,7 +182,7 @@ fn differs(expected: &Option<String>, actual: &str) -> bool {
         .is_some_and(|expected| expected != actual)
 }
 
-fn now_seconds() -> i64 {
+pub(crate) fn now_seconds() -> i64 {
     // A clock before 1970 is wrong beyond doubt; at 0 every token is not yet valid, which says so.
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -63,6 +63,8 @@ pub(crate) struct ValidateBody {
     installation_id: Option<Name>,
     /// The sku that the key should be for.
     product: Option<Name>,
+    /// A text of your own, new each time: the verdict is signed then, and carries it.
+    nonce: Option<Name>,
 }
 
 /// Activate an installation
@@ -142,6 +144,7 @@ pub(crate) async fn validate_key(
         text_hash: call.app.vault.hash(body.key.as_str()),
         installation_id: body.installation_id.map(Text::into_string),
         product: body.product.map(Text::into_string),
+        nonce: body.nonce.map(Text::into_string),
     };
     Ok(HttpResponse::Ok().json(call.app.validate(call.cx, input).await?))
 }

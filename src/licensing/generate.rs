@@ -138,13 +138,13 @@ impl App {
             let sku = batch.product.as_ref().map(|product| product.sku.clone());
             ids.into_iter()
                 .map(|id| {
-                    let text = mint.text(&recipe, id, sku.as_deref(), None, &mut dice);
-                    mint.key(id, &text, Some(sequence), batch.terms, None, &batch)
+                    let text = mint.text(&recipe, id, sku.as_deref(), None, &mut dice)?;
+                    Ok(mint.key(id, &text, Some(sequence), batch.terms, None, &batch))
                 })
-                .collect()
+                .collect::<Result<_>>()
         })
         .await
-        .map_err(|error| Error::internal(format!("drawing keys ended early: {error}")))
+        .map_err(|error| Error::internal(format!("drawing keys ended early: {error}")))?
     }
 
     async fn publish_made(&self, cx: Context, plan: Plan) -> Result<Generated> {

@@ -11,7 +11,7 @@ use crate::db::models::account::Role;
 use crate::db::models::activation::open_count;
 use crate::db::models::key::Key;
 use crate::db::models::order::Order;
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Error, FieldError, Refusal, Result};
 
 /// The most that one call adds.
 const MAX_STEP: i64 = 1_000_000;

@@ -16,6 +16,7 @@ use crate::db::{DbConnection, ids};
 use crate::error::{Error, FieldError, Result};
 use crate::signing::dice::Dice;
 use crate::signing::keyring::Keyring;
+use crate::signing::product_key::format_signed_key;
 use crate::signing::vault::Vault;
 
 /// Draws beyond this many for each key wanted, and [`SPARE_DRAWS`] more, mean that a pattern is as good
@@ -263,7 +264,11 @@ impl Mint {
         }
     }
 
-    /// One text by the recipe, for the key `id` of a product (any, if none is named).
+    /// One text by the recipe, for the key `id` of a product (any, if none is named). A signed one says
+    /// its expiry, if it is fixed already, and its serial is the key's id.
+    ///
+    /// # Errors
+    /// Internal, when it cannot be signed.
     pub(crate) fn text(
         &self,
         recipe: &Recipe,
@@ -271,12 +276,21 @@ impl Mint {
         sku: Option<&str>,
         expires_at: Option<Timestamp>,
         dice: &mut Dice,
-    ) -> String {
+    ) -> Result<String> {
         match recipe {
-            Recipe::Pattern(pattern) => pattern.draw(dice),
+            Recipe::Pattern(pattern) => Ok(pattern.draw(dice)),
             Recipe::Signed(form) => {
-                let _ = (&self.keyring, id, sku, expires_at);
-                form.prefix.clone()
+                let serial = u64::try_from(id).unwrap_or(0);
+                let body = self.keyring.sign_product_key(serial, sku, expires_at);
+                let body = body.map_err(|error| {
+                    Error::internal(format!("a product key cannot be signed: {error}"))
+                })?;
+                let SignedForm {
+                    prefix,
+                    chunk_length,
+                    separator,
+                } = form;
+                Ok(format_signed_key(prefix, &body, *chunk_length, separator))
             }
         }
     }
@@ -380,10 +394,10 @@ pub(crate) fn make_for_purchase(
         let rows: Vec<NewKey> = ids::take_key_ids(tx, count)?
             .into_iter()
             .map(|id| {
-                let text = mint.text(&recipe, id, Some(&product.sku), fixed_expiry, &mut dice);
-                mint.key(id, &text, Some(sequence), batch.terms, None, &batch)
+                let text = mint.text(&recipe, id, Some(&product.sku), fixed_expiry, &mut dice)?;
+                Ok(mint.key(id, &text, Some(sequence), batch.terms, None, &batch))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         made.extend(Key::insert_new(tx, &rows)?.into_iter().map(KeyId));
     }
     Ok(Some(Key::find_many(tx, &made)?))

@@ -16,7 +16,7 @@ use crate::limits::PresentedKey;
 use crate::signing::activation_id;
 
 /// A token is valid a little before it was made, for clocks that go slow.
-const NOT_BEFORE_SECONDS: i64 = 300;
+pub(crate) const NOT_BEFORE_SECONDS: i64 = 300;
 
 /// An admitted installation, before its token is signed.
 #[derive(Clone, Debug)]

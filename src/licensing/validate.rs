@@ -1,9 +1,11 @@
 //! Validate: what activate or renew would say, without doing anything.
 
+use countersign_client::{VerdictClaims, VerdictKey};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context::Context;
+use super::token::NOT_BEFORE_SECONDS;
 use super::verdict::{KeySummary, Purpose, Standing};
 use super::visit::Wish;
 use crate::app::App;
@@ -20,7 +22,12 @@ pub(crate) struct Validate {
     pub text_hash: [u8; 32],
     pub installation_id: Option<String>,
     pub product: Option<String>,
+    /// With it the verdict is signed.
+    pub nonce: Option<String>,
 }
+
+/// How long a signed verdict holds, in seconds: it is about now, and asked for anew each time.
+const HOLDS_SECONDS: i64 = 300;
 
 /// A verdict on a key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -34,6 +41,9 @@ pub struct Validation {
     pub in_grace: bool,
     /// The key; null when it is not known.
     pub key: Option<KeySummary>,
+    /// The same as a compact JWS with type `validation+jwt`, when the request had a `nonce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
 }
 
 /// Judges a key. Never changes anything. The refusal, if there is one, comes along for counting.
@@ -54,6 +64,7 @@ pub(crate) fn validate(
                 code,
                 in_grace: false,
                 key: None,
+                signed: None,
             },
             Some(refusal),
         ));
@@ -76,24 +87,51 @@ pub(crate) fn validate(
             .map_or("ok", |refusal| refusal.code.as_str()),
         in_grace: standing.is_in_grace(now),
         key: Some(standing.summary(open)),
+        signed: None,
     };
     Ok((validation, refusal))
 }
 
 impl App {
-    /// Judges a key.
+    /// Judges a key, and signs the verdict when there is a nonce.
     ///
     /// # Errors
     /// `rate_limited`, and as [`validate`].
     pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
         let now = cx.now;
         let visit = self.admit(Wish::Validate, &cx, PresentedKey::Text(input.text_hash))?;
+        let asked = input.clone();
         let judged = self.db.read(move |conn| validate(conn, &input, now)).await;
-        let (validation, refusal) = match judged {
+        let (mut validation, refusal) = match judged {
             Ok(judged) => judged,
             Err(error) => return self.conclude(&visit, Err(error)),
         };
         self.conclude_verdict(&visit, refusal.as_ref());
+        if let Some(nonce) = asked.nonce {
+            validation.signed = Some(self.keyring.sign(&VerdictClaims {
+                iss: self.config.tokens.issuer.clone(),
+                iat: now.seconds(),
+                nbf: now.seconds() - NOT_BEFORE_SECONDS,
+                exp: now.seconds() + HOLDS_SECONDS,
+                nonce,
+                valid: validation.valid,
+                code: validation.code.to_owned(),
+                in_grace: validation.in_grace,
+                installation_id: asked.installation_id,
+                product: asked.product,
+                key: validation.key.as_ref().map(claimed),
+            }));
+        }
         Ok(validation)
+    }
+}
+
+fn claimed(key: &KeySummary) -> VerdictKey {
+    VerdictKey {
+        number: key.number.clone(),
+        product: key.product.clone(),
+        expires_at: key.expires_at.map(Timestamp::seconds),
+        max_activations: key.max_activations,
+        activations: key.activations,
     }
 }

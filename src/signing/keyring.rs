@@ -4,15 +4,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign_client::{ActivationClaims, PublicKeys, TOKEN_TYPE, TokenError, verify_signature};
+use countersign_client::{
+    ActivationClaims, ProductKeyClaims, ProductKeyError, PublicKeys, TOKEN_TYPE, TokenError,
+    VERDICT_TYPE, VerdictClaims, product_key_body, verify_signature,
+};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
 };
+use serde::Serialize;
 
 use super::key_file::{KeyFileError, KeyFolder};
+use crate::clock::Timestamp;
 use crate::db::models::instance::{SigningKeyRow, SigningKeyState};
 
 /// The keys in force. Cheap to share; replaced as a whole when the keys change.
@@ -37,9 +42,32 @@ enum Presence {
 }
 
 struct TokenSigner {
+    kid: String,
     key: SigningKey,
-    /// The encoded header with its dot, the same for every token of this key.
-    header: String,
+    /// The encoded headers with their dots: the same for every token of this key and type.
+    activation_header: String,
+    verdict_header: String,
+}
+
+/// The types of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenType {
+    Activation,
+    Verdict,
+}
+
+/// Claims that can be signed. The type that the token's header names comes from their Rust type, so
+/// that none is ever signed as another.
+pub(crate) trait Claims: Serialize {
+    const TYPE: TokenType;
+}
+
+impl Claims for ActivationClaims {
+    const TYPE: TokenType = TokenType::Activation;
+}
+
+impl Claims for VerdictClaims {
+    const TYPE: TokenType = TokenType::Verdict;
 }
 
 impl Keyring {
@@ -70,11 +98,12 @@ impl Keyring {
     }
 
     /// Signs claims into a compact JWS (RFC 7515, RFC 8037).
-    pub(crate) fn sign(&self, claims: &ActivationClaims) -> String {
+    pub(crate) fn sign<C: Claims>(&self, claims: &C) -> String {
         let keys = self.keys();
+        let header = keys.signer.header(C::TYPE);
         let claims = serde_json::to_vec(claims).expect("claims hold nothing that JSON cannot");
-        let mut token = String::with_capacity(keys.signer.header.len() + claims.len() * 4 / 3 + 92);
-        token.push_str(&keys.signer.header);
+        let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 92);
+        token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
         let signature = keys.signer.key.sign(token.as_bytes()).to_bytes();
         token.push('.');
@@ -82,7 +111,28 @@ impl Keyring {
         token
     }
 
-    /// Reads a token that a key of ours signed; times are the caller's to judge.
+    /// Makes a product key that verifies itself: the text without prefix and grouping [UC-13]. It unlocks
+    /// `product`, or any without one, and its expiry is in whole seconds, rounded down.
+    ///
+    /// # Errors
+    /// [`ProductKeyError`] for a sku of more than 255 bytes.
+    pub(crate) fn sign_product_key(
+        &self,
+        serial: u64,
+        product: Option<&str>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<String, ProductKeyError> {
+        let keys = self.keys();
+        let claims = ProductKeyClaims {
+            kid: keys.signer.kid.clone(),
+            serial,
+            product: product.map(str::to_owned),
+            expires_at: expires_at.map(Timestamp::seconds),
+        };
+        product_key_body(&claims, |message| keys.signer.key.sign(message).to_bytes())
+    }
+
+    /// Reads an activation token that a key of ours signed; times are the caller's to judge.
     ///
     /// # Errors
     /// [`TokenError`] when it is not ours, was changed, or its key was revoked.
@@ -130,8 +180,10 @@ impl Keys {
                 },
                 SigningKeyState::Signing => {
                     signer = Some(TokenSigner {
+                        kid: row.kid.clone(),
                         key: read_private(folder, row)?,
-                        header: header(&row.kid),
+                        activation_header: header(&row.kid, TOKEN_TYPE),
+                        verdict_header: header(&row.kid, VERDICT_TYPE),
                     });
                 }
             }
@@ -147,6 +199,15 @@ impl Keys {
             signer,
             trusted,
         })
+    }
+}
+
+impl TokenSigner {
+    fn header(&self, token: TokenType) -> &str {
+        match token {
+            TokenType::Activation => &self.activation_header,
+            TokenType::Verdict => &self.verdict_header,
+        }
     }
 }
 
@@ -183,8 +244,8 @@ pub(crate) fn parse_private(folder: &KeyFolder, name: &str) -> Result<SigningKey
     })
 }
 
-fn header(kid: &str) -> String {
-    let header = serde_json::json!({ "alg": "EdDSA", "typ": TOKEN_TYPE, "kid": kid }).to_string();
+fn header(kid: &str, typ: &str) -> String {
+    let header = serde_json::json!({ "alg": "EdDSA", "typ": typ, "kid": kid }).to_string();
     format!("{}.", URL_SAFE_NO_PAD.encode(header))
 }
 

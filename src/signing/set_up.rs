@@ -74,13 +74,18 @@ impl NewKey {
         let _ = std::fs::remove_file(folder.file(&file_name(&self.kid)));
     }
 
+    /// What the database is to know of it.
+    pub(crate) fn into_row(self, state: SigningKeyState, now: Timestamp) -> SigningKeyRow {
+        new_row(self.kid, self.public, state, now)
+    }
+
     fn insert(
         self,
         conn: &mut DbConnection,
         state: SigningKeyState,
         now: Timestamp,
     ) -> QueryResult<()> {
-        new_row(self.kid, self.public, state, now).insert(conn)
+        self.into_row(state, now).insert(conn)
     }
 }
 

@@ -8,7 +8,9 @@ use ureq::http::{Response, StatusCode};
 
 use super::activation::{Activation, UnverifiedActivation};
 use super::error::ClientError;
-use crate::{PublicKeys, Verifier};
+use super::request::ValidateRequest;
+use crate::token::now_seconds;
+use crate::{PublicKeys, TokenError, VerdictClaims, Verifier, verify_verdict};
 
 /// The longest answer that is read, in bytes.
 const MAX_LENGTH: u64 = 1024 * 1024;
@@ -66,6 +68,26 @@ impl Answer {
         Ok(activation.with_claims(claims))
     }
 
+    pub(super) fn into_verdict(
+        self,
+        keys: &PublicKeys,
+        request: &ValidateRequest,
+        nonce: &str,
+    ) -> Result<VerdictClaims, ClientError> {
+        self.expect_status(&[StatusCode::OK])?;
+        let Verdict { signed } = parse(&self.body)?;
+
+        let claims = verify_verdict(&signed, keys, nonce, now_seconds())?;
+        // The question may have been changed on its way.
+        if claims.installation_id != request.installation_id {
+            return Err(TokenError::WrongInstallation.into());
+        }
+        if claims.product != request.product {
+            return Err(TokenError::WrongProduct.into());
+        }
+        Ok(claims)
+    }
+
     pub(super) fn into_keys(self) -> Result<PublicKeys, ClientError> {
         self.expect_status(&[StatusCode::OK])?;
         let text = str::from_utf8(&self.body)
@@ -87,6 +109,12 @@ impl Answer {
             self.status
         )))
     }
+}
+
+/// The part of a verdict that counts: what stands beside it is not signed.
+#[derive(Deserialize)]
+struct Verdict {
+    signed: String,
 }
 
 /// The members of a problem document that are of use here.

@@ -59,6 +59,48 @@ impl fmt::Debug for ActivateRequest {
     }
 }
 
+/// What a verdict is asked on. `Debug` does not show the key.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct ValidateRequest {
+    /// The text of the product key, as the buyer typed it.
+    pub key: String,
+    /// Whether this installation is activated with it. Without, the verdict says whether another
+    /// one could be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<String>,
+    /// The SKU that the key should be for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+}
+
+impl ValidateRequest {
+    /// A request with nothing but the key.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            installation_id: None,
+            product: None,
+        }
+    }
+}
+
+impl fmt::Debug for ValidateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidateRequest")
+            .field("installation_id", &self.installation_id)
+            .field("product", &self.product)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request for a verdict that is signed.
+#[derive(Serialize)]
+pub(super) struct ValidateBody<'a> {
+    #[serde(flatten)]
+    pub(super) request: &'a ValidateRequest,
+    pub(super) nonce: &'a str,
+}
+
 /// What shows the right to renew or release an activation.
 #[derive(Serialize)]
 #[serde(untagged)]

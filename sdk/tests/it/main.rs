@@ -6,8 +6,12 @@ mod answers;
 mod client;
 mod encoding;
 mod keys;
+mod product_key;
 #[cfg(feature = "http")]
 mod server;
 mod support;
 mod token;
+#[cfg(feature = "http")]
+mod validate;
+mod verdict;
 mod verifier;

@@ -39,6 +39,19 @@ impl TestServer {
 
     /// Answers with exactly these bytes.
     pub fn answering_raw(answer: String) -> Self {
+        Self::answering_by(move |_| answer.clone())
+    }
+
+    /// Answers 200 with the JSON that is made of each request.
+    pub fn answering_json(make: impl Fn(&TestRequest) -> Value + Send + 'static) -> Self {
+        Self::answering_by(move |request| {
+            let body = make(request).to_string();
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ";
+            format!("{head}{}\r\n\r\n{body}", body.len())
+        })
+    }
+
+    fn answering_by(make: impl Fn(&TestRequest) -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, requests) = channel();
@@ -48,7 +61,7 @@ impl TestServer {
                 let mut stream = stream.unwrap();
                 let request = read_request(&stream);
                 // Whoever refuses a long answer stops reading it.
-                let _ = stream.write_all(answer.as_bytes());
+                let _ = stream.write_all(make(&request).as_bytes());
                 if sender.send(request).is_err() {
                     return;
                 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub const NOW: i64 = 1_800_000_000;
 
 pub struct TestSigner {
-    key: SigningKey,
+    pub key: SigningKey,
 }
 
 impl TestSigner {
