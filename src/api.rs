@@ -13,6 +13,7 @@ mod auth;
 mod call;
 mod client_address;
 mod errors_page;
+mod export;
 pub(crate) mod extract;
 mod generators;
 mod given;
@@ -76,6 +77,7 @@ routes::routes! {
     }
     "/v1/generators/{id}/generate" { post => generators::generate_keys }
     "/v1/keys" { get => keys::list_keys, post => key_edits::create_key }
+    "/v1/keys/export" { get => export::export_keys }
     "/v1/keys/lookup" { post => keys::look_up_key }
     "/v1/keys/increment" { post => key_actions::increment_key }
     "/v1/keys/bulk" { post => key_actions::change_keys }

@@ -17,6 +17,7 @@ mod command_line;
 mod crashes;
 mod documents;
 mod engine;
+mod exports;
 mod generators;
 mod imports;
 mod key_files;

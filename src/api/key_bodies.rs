@@ -91,25 +91,28 @@ impl FromRequest for KeysWanted {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(
-            keys_wanted(request.query_string())
-                .map(Self)
+            query_pairs(request.query_string())
+                .and_then(Self::of)
                 .map_err(ApiError::from),
         )
     }
 }
 
-fn keys_wanted(query: &str) -> Result<KeyQuery, Refusal> {
-    let (extra, rest): (Vec<_>, Vec<_>) = query_pairs(query)?
-        .into_iter()
-        .partition(|(name, _)| name.starts_with(EXTRA));
-    let mut conditions: KeyConditions = filter_of(rest)?;
-    for (name, value) in extra {
-        let member = name.strip_prefix(EXTRA).unwrap_or_default().to_owned();
-        if conditions.extra.insert(member, value).is_some() {
-            return Err(wrong(&name, "duplicate", "is given twice"));
+impl KeysWanted {
+    /// The conditions among the pairs of a query.
+    pub(super) fn of(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
+        let (extra, rest): (Vec<_>, Vec<_>) = pairs
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(EXTRA));
+        let mut conditions: KeyConditions = filter_of(rest)?;
+        for (name, value) in extra {
+            let member = name.strip_prefix(EXTRA).unwrap_or_default().to_owned();
+            if conditions.extra.insert(member, value).is_some() {
+                return Err(wrong(&name, "duplicate", "is given twice"));
+            }
         }
+        conditions.into_query().map(Self)
     }
-    conditions.into_query()
 }
 
 impl KeyConditions {

@@ -148,7 +148,7 @@ async fn import_there(socket: &Path, work: ImportWork, text: &mut Text) -> anyho
         server.send(&piece).await.context(gone)?;
     }
     server.send(&[]).await.context(gone)?;
-    Ok(server.outcome().await.context(gone)?)
+    server.outcome().await.context(gone)
 }
 
 /// The text and how much of it has been read.

@@ -324,7 +324,7 @@ impl Run {
         Ok(())
     }
 
-    async fn publish(&mut self) -> Result<()> {
+    async fn publish(&self) -> Result<()> {
         let Some(place) = self.target.place else {
             return Ok(());
         };
