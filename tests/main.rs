@@ -20,6 +20,7 @@ mod engine;
 mod exports;
 mod generators;
 mod imports;
+mod key_commands;
 mod key_files;
 mod keys;
 mod limits;

@@ -1,12 +1,11 @@
 //! `countersign export`
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use tempfile::NamedTempFile;
 
 use super::note;
 use super::work::{Worker, unless_failed};
@@ -79,7 +78,7 @@ impl Export {
             order: self.order,
             ..KeyQuery::default()
         };
-        write_all(config, &record, &query, &mut target.file)?;
+        write_all(config, &record, &query, target.writer())?;
         target.keep()
     }
 }
@@ -108,50 +107,58 @@ fn write_all(
     }
 }
 
-/// Where the keys are written. A file that was not finished is taken away again: it would look as if
-/// there were no more keys.
-struct Target {
-    file: Box<dyn Write>,
-    unfinished: Option<PathBuf>,
+/// Where the keys are written. A file has its name only once it is complete: a part of it would look as
+/// if there were no more keys.
+enum Target {
+    Output(BufWriter<io::Stdout>),
+    File {
+        file: BufWriter<NamedTempFile>,
+        path: PathBuf,
+    },
 }
 
 impl Target {
     fn create(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self {
-                file: Box::new(BufWriter::new(io::stdout())),
-                unfinished: None,
-            });
+            return Ok(Self::Output(BufWriter::new(io::stdout())));
         }
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self {
-            file: Box::new(BufWriter::new(file)),
-            unfinished: Some(path.to_owned()),
+        if path.exists() {
+            bail!("{} is there already; name another file", path.display());
+        }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        // Readable by its owner alone.
+        let file = tempfile::Builder::new()
+            .prefix(".countersign-export-")
+            .tempfile_in(folder)
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+        Ok(Self::File {
+            file: BufWriter::new(file),
+            path: path.to_owned(),
         })
     }
 
-    fn keep(mut self) -> anyhow::Result<()> {
-        self.file.flush()?;
-        if let Some(path) = self.unfinished.take() {
-            note(format_args!(
-                "wrote {}, readable by its owner alone: it holds product keys",
-                path.display()
-            ));
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Output(output) => output,
+            Self::File { file, .. } => file,
         }
-        Ok(())
     }
-}
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Some(path) = &self.unfinished {
-            // It may be gone already.
-            let _ = std::fs::remove_file(path);
-        }
+    fn keep(self) -> anyhow::Result<()> {
+        let Self::File { file, path } = self else {
+            return Ok(());
+        };
+        let file = file.into_inner()?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        note(format_args!(
+            "wrote {}, readable by its owner alone: it holds product keys",
+            path.display()
+        ));
+        Ok(())
     }
 }
