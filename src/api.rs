@@ -12,6 +12,7 @@ mod activations;
 mod auth;
 mod call;
 mod client_address;
+mod creation;
 mod errors_page;
 mod export;
 pub(crate) mod extract;
@@ -92,6 +93,7 @@ routes::routes! {
     "/v1/keys/{id}/terminate" { post => key_actions::terminate_key }
     "/v1/keys/{id}/replace" { post => key_actions::replace_key }
     "/v1/accounts" { get => accounts::list_accounts, post => accounts::create_account }
+    "/v1/accounts/{id}" { get => accounts::show_account, patch => accounts::update_account }
     "/v1/tokens" { get => accounts::list_tokens, post => accounts::create_token }
     "/v1/tokens/{id}" { delete => accounts::revoke_token }
     "/v1/users" { get => users::list_users, post => users::create_user }

@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod generators;
+pub(crate) mod idempotency;
 pub(crate) mod import;
 pub(crate) mod import_format;
 pub(crate) mod import_run;

@@ -210,12 +210,8 @@ impl Around {
         let customers = Customer::find_many(conn, &distinct(keys, |key| key.customer_id))?;
         let named = |customer: Customer| customer.email.or(customer.reference);
         Ok(Self {
-            sequences: Sequence::names(conn, &distinct(keys, |key| key.sequence_id))?
-                .into_iter()
-                .collect(),
-            products: Product::skus(conn, &distinct(keys, |key| key.product_id))?
-                .into_iter()
-                .collect(),
+            sequences: Sequence::names(conn, &distinct(keys, |key| key.sequence_id))?,
+            products: Product::skus(conn, &distinct(keys, |key| key.product_id))?,
             orders: orders
                 .into_iter()
                 .map(|order| (order.id, order.reference))
