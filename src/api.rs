@@ -13,7 +13,9 @@ mod auth;
 mod call;
 mod client_address;
 mod creation;
+mod customers;
 mod errors_page;
+mod events;
 mod export;
 pub(crate) mod extract;
 mod generators;
@@ -98,6 +100,11 @@ routes::routes! {
     "/v1/tokens/{id}" { delete => accounts::revoke_token }
     "/v1/users" { get => users::list_users, post => users::create_user }
     "/v1/users/{id}" { get => users::show_user, patch => users::update_user, delete => users::delete_user }
+    "/v1/customers" { get => customers::list_customers }
+    "/v1/customers/{id}" { get => customers::show_customer }
+    "/v1/customers/{id}/erase" { post => customers::erase_customer }
+    "/v1/customers/{id}/export" { get => customers::export_customer }
+    "/v1/events" { get => events::list_events }
 
     // For machines that look after this one.
     "/healthz" { get => health::show_health }

@@ -15,9 +15,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::account::{AccountId, ApiTokenId, Role};
 use crate::error::Result;
-use crate::licensing::accounts::{
-    self, AccountPatch, AccountView, ApiTokenView, NewAccount,
-};
+use crate::licensing::accounts::{self, AccountPatch, AccountView, ApiTokenView, NewAccount};
 use crate::licensing::idempotency;
 use crate::licensing::text::Name;
 

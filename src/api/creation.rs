@@ -83,8 +83,8 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Refusal> {
         (None, _) => Ok(None),
         (Some(value), None) => {
             let key = value.to_str().map_err(|_| invalid())?;
-            let is_key =
-                (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+            let is_key = (1..=MAX_KEY).contains(&key.len())
+                && key.bytes().all(|byte| byte.is_ascii_graphic());
             if is_key {
                 Ok(Some(key.to_owned()))
             } else {

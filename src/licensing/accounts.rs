@@ -115,7 +115,13 @@ pub(crate) fn create_account(
     if role == Role::Importer {
         detail["sequences"] = json!(sequences_of(tx, &account)?);
     }
-    events::record(tx, cx, "account.created", Subject::Account(account.id), detail)?;
+    events::record(
+        tx,
+        cx,
+        "account.created",
+        Subject::Account(account.id),
+        detail,
+    )?;
     Ok(account.id)
 }
 

@@ -209,7 +209,10 @@ mod tests {
             vault.hash_request(&[b"a", b"bc"]),
             vault.hash_request(&[b"ab", b"c"])
         );
-        assert_ne!(vault.hash_request(&[b"a"]).to_vec(), vault.hash("a").to_vec());
+        assert_ne!(
+            vault.hash_request(&[b"a"]).to_vec(),
+            vault.hash("a").to_vec()
+        );
     }
 
     #[test]

@@ -126,10 +126,8 @@ impl IdempotencyRecord {
         let Some(last) = oldest.last() else {
             return Ok(0);
         };
-        diesel::delete(
-            idempotency_records::table.filter(idempotency_records::created_at.le(*last)),
-        )
-        .execute(conn)
+        diesel::delete(idempotency_records::table.filter(idempotency_records::created_at.le(*last)))
+            .execute(conn)
     }
 
     fn place(&self) -> (AccountId, &str, &str, &str) {
