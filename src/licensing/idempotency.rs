@@ -204,3 +204,6 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
