@@ -40,6 +40,15 @@ const TABLE: &str = "
     PATCH  /v1/sequences/{name}              401     yes    403     403   403         403       403             403
     DELETE /v1/sequences/{name}              401     yes    403     403   403         403       403             403
     POST   /v1/sequences/{name}/import       401     yes    403     403   403         yes       404             403  K1
+    POST   /v1/import                        401     yes    403     403   403         yes       yes             403
+    GET    /v1/imports                       401     yes    yes     403   403         yes       yes             403
+    GET    /v1/imports/{id}                  401     yes    yes     403   403         yes       404             403
+    GET    /v1/generators                    401     yes    yes     403   403         403       403             403
+    POST   /v1/generators                    401     yes    403     403   403         403       403             403
+    GET    /v1/generators/{id}               401     yes    yes     403   403         403       403             403
+    PATCH  /v1/generators/{id}               401     yes    403     403   403         403       403             403
+    DELETE /v1/generators/{id}               401     yes    403     403   403         403       403             403
+    POST   /v1/generators/{id}/generate      401     yes    403     403   403         403       403             403
     GET    /v1/keys                          401     yes    yes     403   403         403       403             403
     POST   /v1/keys/lookup                   401     yes    yes     403   403         403       403             403
     GET    /v1/keys/{id}                     401     yes    yes     403   403         403       403             403
@@ -59,6 +68,11 @@ const TABLE: &str = "
     GET    /v1/tokens                        401     yes    yes     403   403         403       403             403
     POST   /v1/tokens                        401     yes    403     403   403         403       403             403
     DELETE /v1/tokens/{id}                   401     yes    403     403   403         403       403             403
+    GET    /v1/users                         401     yes    yes     403   403         403       403             403
+    POST   /v1/users                         401     yes    403     403   403         403       403             403
+    GET    /v1/users/{id}                    401     yes    yes     403   403         403       403             403
+    PATCH  /v1/users/{id}                    401     yes    403     403   403         403       403             403
+    DELETE /v1/users/{id}                    401     yes    403     403   403         403       403             403
 
     GET    /healthz                          yes     yes    yes     yes   yes         yes       yes             yes
     GET    /readyz                           yes     yes    yes     yes   yes         yes       yes             yes
@@ -98,12 +112,18 @@ impl Operation {
         } else {
             ("1", "editor")
         };
+        // The import that made the importer's own keys was the first.
+        let id = if self.path.starts_with("/v1/imports") {
+            "1"
+        } else {
+            "4711"
+        };
         self.path
             .replace("{ref}", order)
             .replace("{name}", sequence)
             .replace("{sku}", sequence)
             .replace("{activation_id}", "X")
-            .replace("{id}", "4711")
+            .replace("{id}", id)
     }
 
     async fn call(&self, caller: &Persona) -> u16 {
@@ -152,13 +172,15 @@ async fn callers(app: &TestApp) -> [Persona; CALLERS.len()] {
     shop.order("1", "editor", 1, "pending").await.ok();
     let importer = json!({ "name": "importer", "role": "importer", "sequences": ["editor"] });
     app.admin.post("/v1/accounts", importer).await.ok();
+    let importer = app.persona_of("importer").await;
+    importer.import("editor", "", &["K0"]).await.ok();
     [
         app.software(),
         app.admin.clone(),
         app.persona("viewer", "viewer").await,
         shop,
         app.persona("other shop", "shop").await,
-        app.persona_of("importer").await,
+        importer,
         app.persona("other importer", "importer").await,
         app.persona("partner", "partner").await,
     ]
@@ -229,5 +251,16 @@ on_both_databases! {
         let hidden = other_importer.import("editor", "", &["K1"]).await;
         let missing = other_importer.import("nothing", "", &["K1"]).await;
         assert_eq!((hidden.status, hidden.text.replace("editor", "nothing")), (404, missing.text));
+        for dry_run in ["", "&dry_run=true"] {
+            for create_missing in ["", "&create_missing=true"] {
+                let path = format!("/v1/import?format=tsv{dry_run}{create_missing}");
+                let hidden = other_importer.post_bytes(&path, "text/plain", "editor\tK9").await;
+                let missing = other_importer.post_bytes(&path, "text/plain", "nothing\tK9").await;
+                assert!(hidden.text.contains("unknown_sequence"), "{path}: {}", hidden.text);
+                assert_eq!((hidden.status, &hidden.text), (missing.status, &missing.text), "{path}");
+            }
+        }
+        assert_eq!(other_importer.get("/v1/imports?limit=500").await.ok()["items"].as_array().unwrap().len(), 4, "its own");
+        app.admin.get("/v1/sequences/nothing").await.refused(404, "sequence_not_found");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderName;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,7 +64,19 @@ impl<T: DeserializeOwned + 'static> FromRequest for Creation<T> {
 
 /// 201 with the thing as it is now; a repeat says that it is one.
 pub(crate) fn created<T>(made: &Made<T>, view: &impl Serialize) -> HttpResponse {
-    let mut response = HttpResponse::Created();
+    answer(HttpResponse::Created(), made, view)
+}
+
+/// As [`created`], with 200: for calls that make things without an address of their own.
+pub(crate) fn done<T>(made: &Made<T>, view: &impl Serialize) -> HttpResponse {
+    answer(HttpResponse::Ok(), made, view)
+}
+
+fn answer<T>(
+    mut response: HttpResponseBuilder,
+    made: &Made<T>,
+    view: &impl Serialize,
+) -> HttpResponse {
     if made.is_repeat() {
         response.insert_header(("Idempotent-Replayed", "true"));
     }

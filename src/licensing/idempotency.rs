@@ -6,9 +6,10 @@
 //! corrected body.
 //!
 //! Work of one transaction goes through [`once`]: of two calls at the same time the second waits for
-//! the first, on PostgreSQL at the primary key. Work of several transactions holds its place with a
-//! lease: [`begin`], [`extend`] between its steps, [`finish`] or [`give_up`] in the last one; a repeat
-//! meanwhile is 409, and the place of work that died is free when its lease has ended.
+//! the first, on PostgreSQL at the primary key. Work of several transactions holds a [`Place`] with a
+//! lease: [`begin`], [`Place::extend`] between its steps, [`Place::finish`] in the last one or
+//! [`Place::give_up`]; a repeat meanwhile is 409, and the place of work that died is free when its lease
+//! has ended.
 
 use super::context::Context;
 use crate::app::App;
@@ -19,6 +20,8 @@ use crate::error::{Code, Error, Result};
 
 /// How long a key is remembered.
 const REMEMBERED_SECONDS: i64 = 86_400;
+/// How long work of several transactions has its place unless it extends the lease.
+const LEASE_SECONDS: i64 = 60;
 /// Records that one step of forgetting them deletes.
 const SLICE: i64 = 1000;
 
@@ -77,68 +80,74 @@ pub(crate) fn once<T>(
     })
 }
 
-/// Takes the key's place for work of several transactions, until `lease_until`. Returns the id of what
-/// the same call has made before, if it has.
+/// What [`begin`] found.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// The work is the caller's to do.
+    Now(Place),
+    /// The same call has made the thing of this id before.
+    Before(i64),
+}
+
+/// A key's place while work of several transactions is under way; of a call without a key nothing is
+/// held, and everything here does nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(Option<IdempotencyRecord>);
+
+/// Takes the key's place for work of several transactions, for a minute unless it is extended.
 ///
 /// # Errors
 /// `idempotency_key_reused`, `idempotency_in_flight`.
-#[allow(dead_code, reason = "for work of several steps")]
 pub(crate) fn begin(
     tx: &mut DbConnection,
     cx: &Context,
-    call: &Repeatable,
-    lease_until: Timestamp,
-) -> Result<Option<i64>> {
-    match record(cx, call, Some(lease_until)) {
-        Some(record) => claim(tx, &record, cx.now),
-        None => Ok(None),
+    call: Option<&Repeatable>,
+) -> Result<Begun> {
+    let lease_until = cx.now.plus_seconds(LEASE_SECONDS);
+    let record = call.and_then(|call| record(cx, call, Some(lease_until)));
+    if let Some(record) = &record
+        && let Some(id) = claim(tx, record, cx.now)?
+    {
+        return Ok(Begun::Before(id));
     }
+    Ok(Begun::Now(Place(record)))
 }
 
-/// Keeps the place longer. `cx` is that of [`begin`].
-///
-/// # Errors
-/// [`Error::Unavailable`] when the lease had ended and another call has the place.
-#[allow(dead_code, reason = "for work of several steps")]
-pub(crate) fn extend(
-    tx: &mut DbConnection,
-    cx: &Context,
-    call: &Repeatable,
-    lease_until: Timestamp,
-) -> Result<()> {
-    match record(cx, call, None) {
-        Some(record) if !record.extend(tx, lease_until)? => Err(taken_over()),
-        _ => Ok(()),
+impl Place {
+    /// Keeps the place for another minute; to be called between the steps of the work.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the lease had ended and another call has the place.
+    pub(crate) fn extend(&self, tx: &mut DbConnection, now: Timestamp) -> Result<()> {
+        match &self.0 {
+            Some(record) if !record.extend(tx, now.plus_seconds(LEASE_SECONDS))? => {
+                Err(taken_over())
+            }
+            _ => Ok(()),
+        }
     }
-}
 
-/// Notes what was made, in the transaction that makes it count. `cx` is that of [`begin`].
-///
-/// # Errors
-/// [`Error::Unavailable`] when the lease had ended and another call has the place.
-#[allow(dead_code, reason = "for work of several steps")]
-pub(crate) fn finish(
-    tx: &mut DbConnection,
-    cx: &Context,
-    call: &Repeatable,
-    made: i64,
-) -> Result<()> {
-    match record(cx, call, None) {
-        Some(record) if !record.finish(tx, made)? => Err(taken_over()),
-        _ => Ok(()),
+    /// Notes the id of what was made, in the transaction that makes it count.
+    ///
+    /// # Errors
+    /// As [`Place::extend`].
+    pub(crate) fn finish(&self, tx: &mut DbConnection, made: i64) -> Result<()> {
+        match &self.0 {
+            Some(record) if !record.finish(tx, made)? => Err(taken_over()),
+            _ => Ok(()),
+        }
     }
-}
 
-/// Lets go of the place, because the work was refused or has failed. `cx` is that of [`begin`].
-///
-/// # Errors
-/// The database's.
-#[allow(dead_code, reason = "for work of several steps")]
-pub(crate) fn give_up(tx: &mut DbConnection, cx: &Context, call: &Repeatable) -> Result<()> {
-    if let Some(record) = record(cx, call, None) {
-        record.give_up(tx)?;
+    /// Lets go of the place, because the work was refused or has failed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) fn give_up(&self, tx: &mut DbConnection) -> Result<()> {
+        if let Some(record) = &self.0 {
+            record.give_up(tx)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Takes the place of the record, or finds what was made under it before.

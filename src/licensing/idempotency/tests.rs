@@ -61,8 +61,24 @@ impl Caller {
         }
     }
 
-    fn begin(&mut self, cx: &Context, call: &Repeatable) -> Result<Option<i64>> {
-        begin(&mut self.conn, cx, call, cx.now.plus_seconds(MINUTE))
+    fn begin(&mut self, cx: &Context, call: &Repeatable) -> Result<Begun> {
+        begin(&mut self.conn, cx, Some(call))
+    }
+
+    /// Takes the place, which must be free.
+    fn take(&mut self, cx: &Context, call: &Repeatable) -> Place {
+        match self.begin(cx, call).unwrap() {
+            Begun::Now(place) => place,
+            Begun::Before(made) => panic!("{made} was made"),
+        }
+    }
+
+    /// What was made under the call's key before.
+    fn made(&mut self, cx: &Context, call: &Repeatable) -> i64 {
+        match self.begin(cx, call).unwrap() {
+            Begun::Before(made) => made,
+            Begun::Now(place) => panic!("nothing was made: {place:?}"),
+        }
     }
 }
 
@@ -83,8 +99,8 @@ fn refused<T: std::fmt::Debug>(result: Result<T>) -> Code {
 }
 
 fn a_place_is_held_until_the_work_is_done(mut caller: Caller) {
-    let (first, call) = (caller.cx.clone(), call("a"));
-    assert_eq!(caller.begin(&first, &call).unwrap(), None);
+    let call = call("a");
+    let place = caller.take(&caller.later(0), &call);
     let soon = caller.later(MINUTE - 1);
     let meanwhile = caller.begin(&soon, &call);
     assert_eq!(refused(meanwhile), Code::IdempotencyInFlight);
@@ -92,48 +108,36 @@ fn a_place_is_held_until_the_work_is_done(mut caller: Caller) {
         request_hash: "b".into(),
         ..call.clone()
     };
-    assert_eq!(
-        refused(caller.begin(&soon, &other)),
-        Code::IdempotencyKeyReused
-    );
-    let until = soon.now.plus_seconds(MINUTE);
-    extend(&mut caller.conn, &first, &call, until).unwrap();
+    let reused = caller.begin(&soon, &other);
+    assert_eq!(refused(reused), Code::IdempotencyKeyReused);
+    place.extend(&mut caller.conn, soon.now).unwrap();
     let late = caller.later(MINUTE + 1);
-    assert_eq!(
-        refused(caller.begin(&late, &call)),
-        Code::IdempotencyInFlight
-    );
-    finish(&mut caller.conn, &first, &call, 7).unwrap();
-    assert_eq!(caller.begin(&late, &call).unwrap(), Some(7));
-    assert_eq!(
-        once(&mut caller.conn, &late, Some(&call), |_| Ok((8, ())))
-            .unwrap()
-            .id,
-        7
-    );
+    let meanwhile = caller.begin(&late, &call);
+    assert_eq!(refused(meanwhile), Code::IdempotencyInFlight);
+    place.finish(&mut caller.conn, 7).unwrap();
+    assert_eq!(caller.made(&late, &call), 7);
+    let again = once(&mut caller.conn, &late, Some(&call), |_| Ok((8, ())));
+    assert_eq!(again.unwrap().id, 7);
 }
 
 fn the_place_of_dead_work_is_free_and_it_cannot_come_back(mut caller: Caller) {
-    let (first, call) = (caller.cx.clone(), call("a"));
-    caller.begin(&first, &call).unwrap();
+    let call = call("a");
+    let dead = caller.take(&caller.later(0), &call);
     let second = caller.later(MINUTE);
-    assert_eq!(caller.begin(&second, &call).unwrap(), None);
-    let until = second.now.plus_seconds(MINUTE);
-    let gone = extend(&mut caller.conn, &first, &call, until);
+    let place = caller.take(&second, &call);
+    let gone = dead.extend(&mut caller.conn, second.now);
     assert!(matches!(gone, Err(Error::Unavailable(_))), "{gone:?}");
-    let gone = finish(&mut caller.conn, &first, &call, 7);
+    let gone = dead.finish(&mut caller.conn, 7);
     assert!(matches!(gone, Err(Error::Unavailable(_))), "{gone:?}");
-    give_up(&mut caller.conn, &first, &call).unwrap();
-    finish(&mut caller.conn, &second, &call, 8).unwrap();
-    let third = caller.later(2 * MINUTE);
-    assert_eq!(caller.begin(&third, &call).unwrap(), Some(8));
+    dead.give_up(&mut caller.conn).unwrap();
+    place.finish(&mut caller.conn, 8).unwrap();
+    assert_eq!(caller.made(&caller.later(2 * MINUTE), &call), 8);
 }
 
 fn work_that_was_refused_gives_its_place_up(mut caller: Caller) {
-    let first = caller.cx.clone();
-    caller.begin(&first, &call("a")).unwrap();
-    give_up(&mut caller.conn, &first, &call("a")).unwrap();
-    assert_eq!(caller.begin(&first, &call("corrected")).unwrap(), None);
+    let place = caller.take(&caller.later(0), &call("a"));
+    place.give_up(&mut caller.conn).unwrap();
+    caller.take(&caller.later(0), &call("corrected"));
 }
 
 /// Declares each of the tests above for both databases.
