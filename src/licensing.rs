@@ -24,6 +24,7 @@ pub(crate) mod import_run;
 pub(crate) mod import_sweep;
 pub(crate) mod import_target;
 pub(crate) mod import_view;
+pub(crate) mod importers;
 pub(crate) mod issue;
 pub(crate) mod key_actions;
 pub(crate) mod key_binding;

@@ -49,7 +49,7 @@ pub(crate) struct Sell;
 pub(crate) struct LookAtSales;
 
 /// Importers, into the sequences that are named for them
-/// ([`check_may_push`](crate::licensing::accounts::check_may_push) decides which), and staff that
+/// ([`check_may_push`](crate::licensing::importers::check_may_push) decides which), and staff that
 /// change things.
 #[derive(Debug)]
 pub(crate) struct Push;

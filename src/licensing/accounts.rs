@@ -4,19 +4,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::context::{Actor, Context};
+use super::context::Context;
 use super::events::{self, Subject};
-use super::sequences;
+use super::importers;
 use crate::clock::Timestamp;
 use crate::db::models::account::{Account, AccountId, ApiToken, ApiTokenId, NewApiToken, Role};
 use crate::db::models::account_sequence;
-use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, FieldError, Refusal, Result};
 use crate::signing::api_token;
-
-/// The most sequences of an importer: they are stored in one transaction.
-const MAX_SEQUENCES: usize = 500;
 
 /// An account as staff see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -108,12 +104,12 @@ pub(crate) fn create_account(
     new: &NewAccount,
 ) -> Result<AccountId> {
     let (name, role) = (new.name.as_str(), new.role);
-    let sequences = find_sequences(tx, role, new.sequences.as_deref())?;
+    let sequences = importers::find_sequences(tx, role, new.sequences.as_deref())?;
     let account = Account::insert(tx, name, role, cx.now)?.ok_or_else(|| name_is_taken(name))?;
     account_sequence::replace(tx, account.id, &sequences.unwrap_or_default())?;
     let mut detail = json!({ "name": name, "role": role });
     if role == Role::Importer {
-        detail["sequences"] = json!(sequences_of(tx, &account)?);
+        detail["sequences"] = json!(importers::sequences_of(tx, account.id)?);
     }
     events::record(
         tx,
@@ -136,7 +132,7 @@ pub(crate) fn update_account(
     patch: &AccountPatch,
 ) -> Result<()> {
     let mut account = Account::lock(tx, id)?.ok_or(Code::AccountNotFound)?;
-    let sequences = find_sequences(tx, account.role, patch.sequences.as_deref())?;
+    let sequences = importers::find_sequences(tx, account.role, patch.sequences.as_deref())?;
     let before = standing(tx, &account)?;
     if let Some(name) = &patch.name
         && *name != account.name
@@ -157,58 +153,6 @@ pub(crate) fn update_account(
     account.save(tx)?;
     let detail = json!({ "before": before, "after": after });
     events::record(tx, cx, "account.updated", Subject::Account(id), detail)
-}
-
-/// Whether the caller may push keys into this sequence: an importer only into those named for it.
-///
-/// # Errors
-/// The database's.
-pub(crate) fn may_push(
-    conn: &mut DbConnection,
-    actor: &Actor,
-    sequence: SequenceId,
-) -> Result<bool> {
-    match actor {
-        Actor::Account {
-            id,
-            role: Role::Importer,
-        } => Ok(account_sequence::exists(conn, *id, sequence)?),
-        Actor::CommandLine
-        | Actor::System
-        | Actor::Account {
-            role: Role::Admin, ..
-        } => Ok(true),
-        Actor::Public | Actor::Account { .. } => Ok(false),
-    }
-}
-
-/// As [`may_push`], as an error: to one who may not, there is no such sequence.
-///
-/// # Errors
-/// `sequence_not_found`.
-pub(crate) fn check_may_push(
-    conn: &mut DbConnection,
-    actor: &Actor,
-    sequence: SequenceId,
-) -> Result<()> {
-    if may_push(conn, actor, sequence)? {
-        Ok(())
-    } else {
-        Err(sequences::not_found(&Sequence::find(conn, sequence)?.name).into())
-    }
-}
-
-impl Actor {
-    /// Whether the caller may make a sequence by pushing keys into it.
-    pub(crate) fn may_make_sequences(&self) -> bool {
-        !matches!(
-            self,
-            Self::Account {
-                role: Role::Importer,
-                ..
-            }
-        )
-    }
 }
 
 /// Makes a token for the account of this name.
@@ -395,56 +339,11 @@ fn name_is_taken(name: &str) -> Refusal {
     )
 }
 
-/// The sequences that are named for an account of this role.
-fn find_sequences(
-    conn: &mut DbConnection,
-    role: Role,
-    named: Option<&[String]>,
-) -> Result<Option<Vec<SequenceId>>> {
-    let Some(named) = named else {
-        return Ok(None);
-    };
-    if role != Role::Importer {
-        let detail = format!("is for the role importer; this account's is {role}");
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sequences", "other_role", detail)]).into(),
-        );
-    }
-    if named.len() > MAX_SEQUENCES {
-        let detail = format!("must be at most {MAX_SEQUENCES} names");
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sequences", "out_of_range", detail)]).into(),
-        );
-    }
-    let found = Sequence::ids_of_names(conn, named)?;
-    let unknown: Vec<_> = named
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| !found.contains_key(*name))
-        .map(|(index, name)| {
-            let detail = format!("there is no sequence `{name}`");
-            FieldError::new(format!("sequences[{index}]"), "unknown_sequence", detail)
-        })
-        .collect();
-    if unknown.is_empty() {
-        // As a map: a name that is given twice counts once.
-        Ok(Some(found.into_values().collect()))
-    } else {
-        Err(Refusal::invalid(unknown).into())
-    }
-}
-
-/// The names of the sequences that an importer may push into.
-fn sequences_of(conn: &mut DbConnection, account: &Account) -> Result<Vec<String>> {
-    let mut names = account_sequence::names(conn, &[account.id])?;
-    Ok(names.remove(&account.id).unwrap_or_default())
-}
-
 /// What an edit's event keeps.
 fn standing(conn: &mut DbConnection, account: &Account) -> Result<Value> {
     let mut standing = json!({ "name": account.name });
     if account.role == Role::Importer {
-        standing["sequences"] = json!(sequences_of(conn, account)?);
+        standing["sequences"] = json!(importers::sequences_of(conn, account.id)?);
     }
     Ok(standing)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::context::Context;
 use super::import::{CreateMissing, ImportOptions};
 use super::text::Name;
-use super::{accounts, products, sequences, staging};
+use super::{importers, products, sequences, staging};
 use crate::db::DbConnection;
 use crate::db::models::import::{Import, ImportId};
 use crate::db::models::lot::{Lot, LotId, LotKind};
@@ -87,7 +87,7 @@ pub(super) fn find(
         None => None,
         Some(name) => Some(match Sequence::find_by_name(conn, name)? {
             Some(sequence) => {
-                accounts::check_may_push(conn, &cx.actor, sequence.id)?;
+                importers::check_may_push(conn, &cx.actor, sequence.id)?;
                 Place::Existing(sequence.id)
             }
             None if makes(cx, options.create_missing) => {
@@ -136,7 +136,7 @@ pub(super) fn places(
     let mut places = HashMap::new();
     for name in names {
         let place = match Sequence::find_by_name(tx, name)? {
-            Some(sequence) if accounts::may_push(tx, &cx.actor, sequence.id)? => {
+            Some(sequence) if importers::may_push(tx, &cx.actor, sequence.id)? => {
                 Place::Existing(sequence.id)
             }
             None if makes(cx, make) => Place::New(make_hidden(tx, name, cx)?),
