@@ -44,7 +44,10 @@ on_both_databases! {
             "id": id, "at": "2026-11-22T10:01:00Z", "action": "key.revoked", "actor": "account", "account": "admin",
             "address": "127.0.0.1", "request_id": revoked.headers["x-request-id"].to_str().unwrap(),
             "subject": { "type": "key", "id": key["id"], "number": key["number"] },
-            "detail": { "number": key["number"], "reason": "a chargeback" },
+            "detail": {
+                "number": key["number"], "reason": "a chargeback",
+                "before": { "status": "delivered" }, "after": { "status": "delivered" },
+            },
         }));
         let of_order = all(&app.admin, &format!("subject=order&id={}", order["id"])).await;
         assert_eq!(of_order[0]["subject"], json!({ "type": "order", "id": order["id"], "ref": "1001" }));

@@ -136,6 +136,25 @@ on_both_databases! {
         assert_eq!(post(&app.software(), "/v1/validate", "two words", &key).await.ok()["code"], "key_not_found");
     }
 
+    async fn keys_are_entered_and_counted_once(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let key = json!({ "key": "K1", "sequence": "editor", "max_activations": 5 });
+        let first = post(&app.admin, "/v1/keys", "k", &key).await;
+        let again = post(&app.admin, "/v1/keys", "k", &key).await;
+        assert_eq!((first.status, again.status, first.text), (201, 201, again.text.clone()));
+        assert!(is_replayed(&again));
+        app.admin.buy("1", "editor").await;
+        let by = |by: i64| json!({ "key": "K1", "by": by });
+        for _ in 0..3 {
+            let counted = post(&app.admin, "/v1/keys/increment", "k", &by(2)).await;
+            assert_eq!(counted.ok()["activations"], 2);
+        }
+        post(&app.admin, "/v1/keys/increment", "k", &by(3)).await.refused(422, "idempotency_key_reused");
+        assert_eq!(post(&app.admin, "/v1/keys/increment", "l", &by(3)).await.ok()["activations"], 5);
+        // What it came to is shown as it is now, also where no more would be admitted.
+        assert_eq!(post(&app.admin, "/v1/keys/increment", "k", &by(2)).await.ok()["activations"], 5);
+    }
+
     async fn keys_are_generated_once_however_often_and_however_many_ask(app: TestApp) {
         app.admin.post("/v1/sequences", json!({ "name": "a" })).await.ok();
         let id = app.admin.post("/v1/generators", json!({ "name": "g" })).await.ok()["id"].clone();

@@ -12,7 +12,7 @@ use crate::support::{Persona, TestApp, on_both_databases};
 /// this status. `shop` calls for an order of its own and `importer` for a sequence of its own; `other
 /// shop` and `other importer` for the same ones, which are not theirs. The last column is the body, where
 /// the answer hangs on one.
-const TABLE: &str = "
+const TABLE: &str = r#"
     operation                                nobody  admin  viewer  shop  other shop  importer  other importer  partner
 
     POST   /v1/activations                   yes     yes    yes     yes   yes         yes       yes             yes
@@ -50,10 +50,22 @@ const TABLE: &str = "
     DELETE /v1/generators/{id}               401     yes    403     403   403         403       403             403
     POST   /v1/generators/{id}/generate      401     yes    403     403   403         403       403             403
     GET    /v1/keys                          401     yes    yes     403   403         403       403             403
+    POST   /v1/keys                          401     yes    403     403   403         403       403             403
     POST   /v1/keys/lookup                   401     yes    yes     403   403         403       403             403
+    POST   /v1/keys/increment                401     yes    403     yes   404         403       403             403  {"key":"K0"}
+    POST   /v1/keys/bulk                     401     yes    403     403   403         403       403             403
     GET    /v1/keys/{id}                     401     yes    yes     403   403         403       403             403
+    PATCH  /v1/keys/{id}                     401     yes    403     403   403         403       403             403
+    DELETE /v1/keys/{id}                     401     yes    403     403   403         403       403             403
     POST   /v1/keys/{id}/revoke              401     yes    403     403   403         403       403             403
     POST   /v1/keys/{id}/unrevoke            401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/disable             401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/enable              401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/suspend             401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/resume              401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/deliver             401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/terminate           401     yes    403     403   403         403       403             403
+    POST   /v1/keys/{id}/replace             401     yes    403     403   403         403       403             403
     GET    /v1/activations                   401     yes    yes     403   403         403       403             403
     DELETE /v1/activations/{activation_id}   401     yes    403     403   403         403       403             403
     GET    /v1/customers                     401     yes    yes     403   403         403       403             403
@@ -76,7 +88,7 @@ const TABLE: &str = "
 
     GET    /healthz                          yes     yes    yes     yes   yes         yes       yes             yes
     GET    /readyz                           yes     yes    yes     yes   yes         yes       yes             yes
-";
+"#;
 
 /// The callers, in the order of the table's columns.
 const CALLERS: [&str; 8] = [
@@ -169,11 +181,11 @@ fn table() -> Vec<Operation> {
 async fn callers(app: &TestApp) -> [Persona; CALLERS.len()] {
     app.admin.make_product("editor", json!({})).await;
     let shop = app.persona("shop", "shop").await;
-    shop.order("1", "editor", 1, "pending").await.ok();
     let importer = json!({ "name": "importer", "role": "importer", "sequences": ["editor"] });
     app.admin.post("/v1/accounts", importer).await.ok();
     let importer = app.persona_of("importer").await;
     importer.import("editor", "", &["K0"]).await.ok();
+    shop.order("1", "editor", 1, "completed").await.ok();
     [
         app.software(),
         app.admin.clone(),

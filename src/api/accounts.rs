@@ -29,6 +29,7 @@ pub(crate) struct AccountBody {
     role: Role,
     /// The names of the sequences that an importer may push keys into; for this role alone.
     #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
     sequences: Given<Vec<Name>>,
 }
 
@@ -41,6 +42,7 @@ pub(crate) struct AccountPatchBody {
     name: Given<Name>,
     /// All the sequences that an importer may push keys into; for this role alone.
     #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
     sequences: Given<Vec<Name>>,
 }
 

@@ -14,9 +14,8 @@ use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::{GeneratorColumns, GeneratorId, GeneratorKind};
 use crate::db::models::key::KeyStatus;
-use crate::db::models::lot::LotId;
 use crate::error::{FieldError, Refusal, Result};
-use crate::licensing::generate::{Generate, Generated, show_generated};
+use crate::licensing::generate::{Generate, Generated};
 use crate::licensing::generators::{self, GeneratorView};
 use crate::licensing::idempotency;
 use crate::licensing::text::{Name, Text};
@@ -212,17 +211,7 @@ pub(crate) async fn generate_keys(
         valid_for_days: body.valid_for_days,
         repeatable,
     };
-    let made = call.app.generate_keys(cx, input).await?;
-    let lot = LotId(made.id);
-    let generated = match made.now {
-        Some(generated) => generated,
-        None => {
-            call.app
-                .db
-                .read(move |conn| show_generated(conn, lot))
-                .await?
-        }
-    };
+    let (made, generated) = call.app.generate_keys(cx, input).await?;
     Ok(done(&made, &generated))
 }
 

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::db::models::activation::ActivationFilter;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::event::{EventFilter, EventOrder};
-use crate::db::models::key::KeyId;
+use crate::db::models::key::{Key, KeyId};
 use crate::db::models::order::OrderFilter;
 use crate::db::models::personal_data::keys_of_customer;
 use crate::db::{Cursor, DbConnection, PageRequest, Paged};
@@ -220,10 +220,8 @@ fn list_keys(
 ) -> Result<Paged<KeyView>> {
     let ids = keys_of_customer(conn, customer, KeyId(page.after_id()), page.fetch())?;
     let Paged { items, next } = Paged::cut(ids, page, |id| Cursor::of_id(id.0));
-    let items = items
-        .into_iter()
-        .map(|id| keys::show_key(conn, vault, id))
-        .collect::<Result<_>>()?;
+    let keys = Key::find_many(conn, &items)?;
+    let items = keys::views(conn, vault, keys)?;
     Ok(Paged { items, next })
 }
 

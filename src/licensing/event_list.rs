@@ -209,9 +209,11 @@ fn subject_names(
             .map(|(id, prefix, version)| (id.0, number::of_parts(id, &prefix, version)))
             .collect(),
         // The names of people are nobody's business here, the others have none.
-        SubjectKind::Customer | SubjectKind::Keys | SubjectKind::Lot | SubjectKind::SigningKeys | SubjectKind::User => {
-            Vec::new()
-        }
+        SubjectKind::Customer
+        | SubjectKind::Keys
+        | SubjectKind::Lot
+        | SubjectKind::SigningKeys
+        | SubjectKind::User => Vec::new(),
     })
 }
 

@@ -73,7 +73,7 @@ impl App {
         self: &Arc<Self>,
         cx: Context,
         input: Generate,
-    ) -> Result<Made<Generated>> {
+    ) -> Result<(Made, Generated)> {
         let app = Arc::clone(self);
         let made = tokio::spawn(async move { app.generate(cx, input).await });
         made.await
@@ -81,7 +81,7 @@ impl App {
     }
 
     /// Generates once, however often the call is repeated.
-    async fn generate(&self, cx: Context, input: Generate) -> Result<Made<Generated>> {
+    async fn generate(&self, cx: Context, input: Generate) -> Result<(Made, Generated)> {
         let (caller, call) = (cx.clone(), input.repeatable.clone());
         let begun = self
             .db
@@ -89,7 +89,12 @@ impl App {
             .await?;
         let place = match begun {
             Begun::Now(place) => place,
-            Begun::Before(id) => return Ok(Made { id, now: None }),
+            Begun::Before(id) => {
+                let made = Made { id, now: None };
+                let lot = LotId(id);
+                let generated = self.db.read(move |conn| show_generated(conn, lot)).await?;
+                return Ok((made, generated));
+            }
         };
         let made = self.generate_now(cx, input, place.clone()).await;
         if made.is_err()
@@ -105,7 +110,7 @@ impl App {
         cx: Context,
         input: Generate,
         place: Place,
-    ) -> Result<Made<Generated>> {
+    ) -> Result<(Made, Generated)> {
         let turn = tokio::time::timeout(TURN_WITHIN, self.generating.lock()).await;
         let _turn = turn.map_err(|_| Error::from(Code::ImportInProgress))?;
         self.sweep_dead_lot(LotKind::Generated).await?;
@@ -183,7 +188,12 @@ impl App {
         .map_err(|error| Error::internal(format!("drawing keys ended early: {error}")))?
     }
 
-    async fn publish_made(&self, cx: Context, plan: Plan, place: Place) -> Result<Made<Generated>> {
+    async fn publish_made(
+        &self,
+        cx: Context,
+        plan: Plan,
+        place: Place,
+    ) -> Result<(Made, Generated)> {
         let made = plan.wanted;
         let sequences = BTreeSet::from([plan.sequence]);
         let (published, clock) = (sequences.clone(), self.clock.clone());
@@ -204,11 +214,14 @@ impl App {
             })
             .await?;
         self.serve_after_publishing(&sequences).await;
-        let made = u64::try_from(made).unwrap_or(u64::MAX);
-        Ok(Made {
+        let generated = Generated {
+            made: u64::try_from(made).unwrap_or(u64::MAX),
+        };
+        let made = Made {
             id: plan.lot.0,
-            now: Some(Generated { made }),
-        })
+            now: Some(()),
+        };
+        Ok((made, generated))
     }
 }
 
@@ -216,7 +229,7 @@ impl App {
 ///
 /// # Errors
 /// The database's.
-pub(crate) fn show_generated(conn: &mut DbConnection, lot: LotId) -> Result<Generated> {
+fn show_generated(conn: &mut DbConnection, lot: LotId) -> Result<Generated> {
     let made = Lot::size(conn, lot)?;
     Ok(Generated {
         made: u64::try_from(made).unwrap_or(0),

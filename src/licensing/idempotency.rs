@@ -45,6 +45,19 @@ pub(crate) struct Made<T = ()> {
 }
 
 impl<T> Made<T> {
+    /// The thing itself, found by its id when an earlier call made it, apart from whether one did.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub(crate) fn or_find(self, find: impl FnOnce(i64) -> Result<T>) -> Result<(Made, T)> {
+        let (id, now) = (self.id, self.now.as_ref().map(|_| ()));
+        let thing = match self.now {
+            Some(thing) => thing,
+            None => find(id)?,
+        };
+        Ok((Made { id, now }, thing))
+    }
+
     /// Whether it was made by an earlier call with the same key.
     pub(crate) fn is_repeat(&self) -> bool {
         self.now.is_none()

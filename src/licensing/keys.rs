@@ -187,7 +187,14 @@ fn view(conn: &mut DbConnection, vault: &Vault, key: Key) -> Result<KeyView> {
 }
 
 /// As staff see the keys: what they belong to is read once for all of them.
-fn views(conn: &mut DbConnection, vault: &Vault, keys: Vec<Key>) -> Result<Vec<KeyView>> {
+///
+/// # Errors
+/// The database's, or a key text that does not open.
+pub(crate) fn views(
+    conn: &mut DbConnection,
+    vault: &Vault,
+    keys: Vec<Key>,
+) -> Result<Vec<KeyView>> {
     let around = Around::load(conn, &keys)?;
     keys.into_iter()
         .map(|key| around.view(vault, key))
