@@ -12,7 +12,10 @@ mod activations;
 mod auth;
 mod call;
 mod client_address;
+mod creation;
+mod customers;
 mod errors_page;
+mod events;
 mod export;
 pub(crate) mod extract;
 mod generators;
@@ -92,10 +95,16 @@ routes::routes! {
     "/v1/keys/{id}/terminate" { post => key_actions::terminate_key }
     "/v1/keys/{id}/replace" { post => key_actions::replace_key }
     "/v1/accounts" { get => accounts::list_accounts, post => accounts::create_account }
+    "/v1/accounts/{id}" { get => accounts::show_account, patch => accounts::update_account }
     "/v1/tokens" { get => accounts::list_tokens, post => accounts::create_token }
     "/v1/tokens/{id}" { delete => accounts::revoke_token }
     "/v1/users" { get => users::list_users, post => users::create_user }
     "/v1/users/{id}" { get => users::show_user, patch => users::update_user, delete => users::delete_user }
+    "/v1/customers" { get => customers::list_customers }
+    "/v1/customers/{id}" { get => customers::show_customer }
+    "/v1/customers/{id}/erase" { post => customers::erase_customer }
+    "/v1/customers/{id}/export" { get => customers::export_customer }
+    "/v1/events" { get => events::list_events }
 
     // For machines that look after this one.
     "/healthz" { get => health::show_health }

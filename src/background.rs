@@ -19,6 +19,9 @@ const LIMITS_EVERY: Duration = Duration::from_secs(10);
 /// what died or was passed by is looked for.
 const STOCK_EVERY: Duration = Duration::from_secs(60);
 
+/// How often calls that may not be repeated any more are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
 /// The running background tasks.
 #[derive(Debug)]
 pub struct Background {
@@ -47,9 +50,15 @@ impl Background {
             )),
             tokio::spawn(every(
                 STOCK_EVERY,
-                stopped,
+                stopped.clone(),
                 Arc::clone(app),
                 look_after_stock,
+            )),
+            tokio::spawn(every(
+                FORGET_EVERY,
+                stopped,
+                Arc::clone(app),
+                forget_old_calls,
             )),
             tokio::spawn(clean_up(Arc::clone(app))),
         ];
@@ -96,6 +105,12 @@ async fn refresh_keys(app: Arc<App>) {
 
 async fn forget_limits(app: Arc<App>) {
     app.limits.forget();
+}
+
+async fn forget_old_calls(app: Arc<App>) {
+    if let Err(error) = app.forget_old_calls().await {
+        tracing::warn!(%error, "records of old calls were not deleted");
+    }
 }
 
 /// Takes away what an import left behind when the process before this one died.

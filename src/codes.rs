@@ -42,6 +42,8 @@ codes! {
     BodyTooLarge = "body_too_large", 413, "The body is larger than allowed.";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body has a Content-Type that is not taken here.";
     ValidationFailed = "validation_failed", 422, "A member of the request is wrong.";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "This Idempotency-Key came with another request before.";
+    IdempotencyInFlight = "idempotency_in_flight", 409, "The first call with this Idempotency-Key is still running.";
 
     // Keys and activations, in the order in which they are checked.
     KeyNotFound = "key_not_found", 404, "This product key is not known.";
@@ -66,6 +68,7 @@ codes! {
     ImportNotFound = "import_not_found", 404, "There is no such import.";
     OrderNotFound = "order_not_found", 404, "There is no such order.";
     AccountNotFound = "account_not_found", 404, "There is no such account.";
+    CustomerNotFound = "customer_not_found", 404, "There is no such customer.";
     ApiTokenNotFound = "api_token_not_found", 404, "There is no such API token.";
     UserNotFound = "user_not_found", 404, "There is no such user.";
     AlreadyExists = "already_exists", 409, "There is one of this name already.";

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::db::models::job::{DELETE_KEYS, Job, RECHECK_WAITING_ORDERS, SERVE_WAITING_ORDERS};
+use crate::db::models::customer::CustomerId;
+use crate::db::models::job::{
+    DELETE_KEYS, ERASE_CUSTOMER, Job, RECHECK_WAITING_ORDERS, SERVE_WAITING_ORDERS,
+};
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
 use crate::error::{Error, Result};
@@ -122,6 +125,7 @@ impl App {
                     }
                 }
             }
+            ERASE_CUSTOMER => self.erase_traces(CustomerId(id(job, "customer")?)).await,
             other => Err(Error::internal(format!(
                 "there is no job of the kind `{other}`"
             ))),

@@ -1,8 +1,8 @@
-//! Accounts, API tokens, and who may call what.
+//! Accounts and API tokens. (Who may call what is in `permissions`.)
 
-use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::support::persona::Answer;
 use crate::support::{Persona, on_both_databases};
 
 on_both_databases! {
@@ -43,55 +43,67 @@ on_both_databases! {
         app.admin.post("/v1/accounts", json!({ "name": "admin", "role": "shop" })).await.refused(409, "already_exists");
     }
 
-    async fn a_role_may_do_what_it_is_for_and_nothing_else(app: TestApp) {
-        app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
-        let (viewer, shop) = (app.persona("auditor", "viewer").await, app.shop().await);
-        shop.order("1", "editor", 1, "completed").await.ok();
-        for (method, path, viewer_may, shop_may) in [
-            (Method::GET, "/v1/products", true, true),
-            (Method::GET, "/v1/products/editor", true, true),
-            (Method::GET, "/v1/stock?sku=editor", true, true),
-            (Method::GET, "/v1/orders", true, true),
-            (Method::GET, "/v1/orders/1", true, true),
-            (Method::GET, "/v1/sequences", true, false),
-            (Method::GET, "/v1/sequences/editor", true, false),
-            (Method::GET, "/v1/keys", true, false),
-            (Method::GET, "/v1/keys/1", true, false),
-            (Method::GET, "/v1/activations", true, false),
-            (Method::GET, "/v1/accounts", true, false),
-            (Method::GET, "/v1/tokens", true, false),
-            (Method::GET, "/v1/users", true, false),
-            (Method::GET, "/v1/users/1", true, false),
-            (Method::PUT, "/v1/orders/2", false, true),
-            (Method::PATCH, "/v1/orders/1", false, true),
-            (Method::POST, "/v1/orders/1/issue", false, true),
-            (Method::POST, "/v1/products", false, false),
-            (Method::PATCH, "/v1/products/editor", false, false),
-            (Method::DELETE, "/v1/products/editor", false, false),
-            (Method::POST, "/v1/sequences", false, false),
-            (Method::PATCH, "/v1/sequences/editor", false, false),
-            (Method::DELETE, "/v1/sequences/editor", false, false),
-            (Method::POST, "/v1/sequences/editor/import", false, false),
-            (Method::POST, "/v1/keys/1/revoke", false, false),
-            (Method::POST, "/v1/keys/1/unrevoke", false, false),
-            (Method::DELETE, "/v1/activations/X", false, false),
-            (Method::POST, "/v1/accounts", false, false),
-            (Method::POST, "/v1/tokens", false, false),
-            (Method::DELETE, "/v1/tokens/1", false, false),
-            (Method::POST, "/v1/users", false, false),
-            (Method::PATCH, "/v1/users/1", false, false),
-            (Method::DELETE, "/v1/users/1", false, false),
-        ] {
-            let nobody = app.software();
-            nobody.send(nobody.request(method.clone(), path)).await.refused(401, "unauthenticated");
-            for (persona, may) in [(&viewer, viewer_may), (&shop, shop_may)] {
-                let answer = persona.send(persona.request(method.clone(), path)).await;
-                if may {
-                    assert!(answer.status != 401 && answer.status != 403, "{method} {path}: {}", answer.text);
-                } else {
-                    answer.refused(403, "forbidden");
-                }
-            }
+    async fn an_importer_pushes_into_the_sequences_that_are_named_for_it(app: TestApp) {
+        for name in ["ours", "theirs"] {
+            app.admin.post("/v1/sequences", json!({ "name": name })).await.ok();
         }
+        let body = json!({ "name": "factory", "role": "importer", "sequences": ["ours", "ours"] });
+        let account = app.admin.post("/v1/accounts", body).await.ok();
+        assert_eq!(account["sequences"], json!(["ours"]));
+        let path = format!("/v1/accounts/{}", account["id"]);
+        let importer = app.persona_of("factory").await;
+        assert_eq!(importer.import("ours", "", &["K1"]).await.ok()["added"], 1);
+
+        // One that is not theirs looks like one that is not there, and nothing is made for them.
+        let missing = importer.import("nothing", "", &["K2"]).await.refused(404, "sequence_not_found");
+        let foreign = importer.import("theirs", "", &["K2"]).await.refused(404, "sequence_not_found");
+        let detail = |problem: &Value| problem["detail"].as_str().unwrap().replace("theirs", "nothing");
+        assert_eq!(detail(&foreign), detail(&missing));
+        importer.import("nothing", "create_missing=true", &["K2"]).await.refused(404, "sequence_not_found");
+        app.admin.get("/v1/sequences/nothing").await.refused(404, "sequence_not_found");
+
+        // By id: a new name changes nothing, and a new sequence of the old name is another.
+        app.admin.patch("/v1/sequences/ours", json!({ "name": "renamed" })).await.ok();
+        app.admin.post("/v1/sequences", json!({ "name": "ours" })).await.ok();
+        assert_eq!(importer.import("renamed", "", &["K3"]).await.ok()["added"], 1);
+        importer.import("ours", "", &["K4"]).await.refused(404, "sequence_not_found");
+        assert_eq!(app.admin.get(&path).await.ok()["sequences"], json!(["renamed"]));
+
+        let changed = app.admin.patch(&path, json!({ "name": "press", "sequences": ["theirs"] })).await.ok();
+        assert_eq!((&changed["name"], &changed["sequences"]), (&json!("press"), &json!(["theirs"])));
+        importer.import("renamed", "", &["K5"]).await.refused(404, "sequence_not_found");
+        importer.import("theirs", "", &["K5"]).await.ok();
+        let event = app.admin.get("/v1/events?action=account.updated").await.ok()["items"][0].clone();
+        assert_eq!(event["detail"], json!({
+            "before": { "name": "factory", "sequences": ["renamed"] },
+            "after": { "name": "press", "sequences": ["theirs"] },
+        }));
+        app.admin.patch(&path, json!({})).await.ok();
+        let events = app.admin.get("/v1/events?action=account.updated").await.ok();
+        assert_eq!(events["items"].as_array().unwrap().len(), 1, "what changes nothing is no event");
+    }
+
+    async fn what_an_account_cannot_be_is_refused_and_named(app: TestApp) {
+        let wrong = |field: &str, answer: Answer| {
+            assert_eq!(answer.refused(422, "validation_failed")["errors"][0]["field"], field);
+        };
+        let post = |body: Value| app.admin.post("/v1/accounts", body);
+        wrong("sequences", post(json!({ "name": "a", "role": "shop", "sequences": [] })).await);
+        wrong("sequences[0]", post(json!({ "name": "a", "role": "importer", "sequences": [[]] })).await);
+        app.admin.post("/v1/sequences", json!({ "name": "there" })).await.ok();
+        wrong("sequences[1]", post(json!({ "name": "a", "role": "importer", "sequences": ["there", "x"] })).await);
+        let id = post(json!({ "name": "a", "role": "importer" })).await.ok()["id"].clone();
+        assert_eq!(app.admin.get(&format!("/v1/accounts/{id}")).await.ok()["sequences"], json!([]));
+        let patch = |id: Value, body: Value| {
+            let path = format!("/v1/accounts/{id}");
+            async move { app.admin.patch(&path, body).await }
+        };
+        wrong("role", patch(id.clone(), json!({ "role": "admin" })).await);
+        wrong("sequences[0]", patch(id.clone(), json!({ "sequences": ["x"] })).await);
+        wrong("sequences", patch(json!(1), json!({ "sequences": ["there"] })).await);
+        patch(id, json!({ "name": "admin" })).await.refused(409, "already_exists");
+        patch(json!(4711), json!({})).await.refused(404, "account_not_found");
+        app.admin.get("/v1/accounts/4711").await.refused(404, "account_not_found");
+        assert_eq!(app.admin.get("/v1/accounts/1").await.ok()["sequences"], Value::Null);
     }
 }

@@ -1,17 +1,22 @@
 //! Accounts and API tokens, for staff.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Look, Manage};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created};
 use super::extract::{Body, Filter, Nothing, Page};
+use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
+use crate::app::App;
 use crate::clock::Timestamp;
-use crate::db::models::account::{ApiTokenId, Role};
-use crate::licensing::accounts::{self, AccountView, ApiTokenView, NewTokenView};
+use crate::db::models::account::{AccountId, ApiTokenId, Role};
+use crate::error::Result;
+use crate::licensing::accounts::{self, AccountPatch, AccountView, ApiTokenView, NewAccount};
+use crate::licensing::idempotency;
 use crate::licensing::text::Name;
 
 /// A new account.
@@ -22,6 +27,23 @@ pub(crate) struct AccountBody {
     name: Name,
     /// What it may do.
     role: Role,
+    /// The names of the sequences that an importer may push keys into; for this role alone.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
+    sequences: Given<Vec<Name>>,
+}
+
+/// The members of an account to change.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccountPatchBody {
+    /// Its new name.
+    #[serde(default)]
+    name: Given<Name>,
+    /// All the sequences that an importer may push keys into; for this role alone.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
+    sequences: Given<Vec<Name>>,
 }
 
 /// A new API token.
@@ -35,6 +57,18 @@ pub(crate) struct TokenBody {
     /// When it ends by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+/// A token just made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CreatedTokenView {
+    /// The secret to send as `Authorization: Bearer …`; null when the call was a repeat, as nobody knows
+    /// it any more.
+    #[schema(example = "cst_…")]
+    token: Option<String>,
+    /// The token.
+    #[serde(flatten)]
+    view: ApiTokenView,
 }
 
 /// Which tokens.
@@ -66,19 +100,64 @@ pub(crate) async fn list_accounts(
 
 /// Make an account
 #[utoipa::path(
-    post, path = "/v1/accounts", tag = "staff", request_body = AccountBody, security(("api_token" = [])),
+    post, path = "/v1/accounts", tag = "staff", params(IdempotencyKey), request_body = AccountBody,
+    security(("api_token" = [])),
     responses((status = 201, body = AccountView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn create_account(
-    call: Call<Manage, Body<AccountBody>>,
+    call: Call<Manage, Creation<AccountBody>>,
 ) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
-    let account = call
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
+    let new = NewAccount {
+        name: body.name.into_string(),
+        role: body.role,
+        sequences: body.sequences.0.map(texts),
+    };
+    let made = call
         .app
         .db
-        .write(move |tx| accounts::create_account(tx, &cx, body.name.as_str(), body.role))
+        .write(move |tx| {
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                Ok((accounts::create_account(tx, &cx, &new)?.0, ()))
+            })
+        })
         .await?;
-    Ok(HttpResponse::Created().json(account))
+    let account = show(&call.app, AccountId(made.id)).await?;
+    Ok(created(&made, &account))
+}
+
+/// Show an account
+#[utoipa::path(
+    get, path = "/v1/accounts/{id}", tag = "staff", params(("id" = i64, Path)), security(("api_token" = [])),
+    responses((status = 200, body = AccountView), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn show_account(
+    call: Call<Look, web::Path<i64>>,
+) -> ApiResult<web::Json<AccountView>> {
+    let id = AccountId(call.input.into_inner());
+    Ok(web::Json(show(&call.app, id).await?))
+}
+
+/// Change an account; what is left out stays
+#[utoipa::path(
+    patch, path = "/v1/accounts/{id}", tag = "staff", params(("id" = i64, Path)),
+    request_body = AccountPatchBody, security(("api_token" = [])),
+    responses((status = 200, body = AccountView), (status = "4XX", body = Problem)),
+)]
+pub(crate) async fn update_account(
+    call: Call<Manage, (web::Path<i64>, Body<AccountPatchBody>)>,
+) -> ApiResult<web::Json<AccountView>> {
+    let (cx, (id, Body(body))) = (call.cx, call.input);
+    let id = AccountId(id.into_inner());
+    let patch = AccountPatch {
+        name: body.name.0.map(Name::into_string),
+        sequences: body.sequences.0.map(texts),
+    };
+    call.app
+        .db
+        .write(move |tx| accounts::update_account(tx, &cx, id, &patch))
+        .await?;
+    Ok(web::Json(show(&call.app, id).await?))
 }
 
 /// List API tokens
@@ -102,21 +181,45 @@ pub(crate) async fn list_tokens(
 }
 
 /// Make an API token; its secret is shown this once
+///
+/// A repeat with the same `Idempotency-Key` shows the token without its secret.
 #[utoipa::path(
-    post, path = "/v1/tokens", tag = "staff", request_body = TokenBody, security(("api_token" = [])),
-    responses((status = 201, body = NewTokenView), (status = "4XX", body = Problem)),
+    post, path = "/v1/tokens", tag = "staff", params(IdempotencyKey), request_body = TokenBody,
+    security(("api_token" = [])),
+    responses((status = 201, body = CreatedTokenView), (status = "4XX", body = Problem)),
 )]
-pub(crate) async fn create_token(call: Call<Manage, Body<TokenBody>>) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
-    let token = call
+pub(crate) async fn create_token(
+    call: Call<Manage, Creation<TokenBody>>,
+) -> ApiResult<HttpResponse> {
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
+    let mut made = call
         .app
         .db
         .write(move |tx| {
-            let label = body.label.as_ref().map_or("", Name::as_str);
-            accounts::create_token(tx, &cx, body.account.as_str(), label, body.expires_at)
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                let label = body.label.as_ref().map_or("", Name::as_str);
+                let token =
+                    accounts::create_token(tx, &cx, body.account.as_str(), label, body.expires_at)?;
+                Ok((token.view.id.0, token))
+            })
         })
         .await?;
-    Ok(HttpResponse::Created().json(token))
+    let id = ApiTokenId(made.id);
+    let view = match made.now.as_mut() {
+        Some(new) => CreatedTokenView {
+            token: Some(std::mem::take(&mut new.token)),
+            view: new.view.clone(),
+        },
+        None => CreatedTokenView {
+            token: None,
+            view: call
+                .app
+                .db
+                .read(move |conn| accounts::show_token(conn, id))
+                .await?,
+        },
+    };
+    Ok(created(&made, &view))
 }
 
 /// Revoke an API token: it is refused from now on
@@ -131,4 +234,14 @@ pub(crate) async fn revoke_token(call: Call<Manage, web::Path<i64>>) -> ApiResul
         .write(move |tx| accounts::revoke_token(tx, &cx, id))
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+async fn show(app: &App, id: AccountId) -> Result<AccountView> {
+    app.db
+        .read(move |conn| accounts::show_account(conn, id))
+        .await
+}
+
+fn texts(names: Vec<Name>) -> Vec<String> {
+    names.into_iter().map(Name::into_string).collect()
 }

@@ -48,6 +48,16 @@ pub(crate) struct Sell;
 #[derive(Debug)]
 pub(crate) struct LookAtSales;
 
+/// Importers, into the sequences that are named for them
+/// ([`check_may_push`](crate::licensing::importers::check_may_push) decides which), and staff that
+/// change things.
+#[derive(Debug)]
+pub(crate) struct Push;
+
+/// Importers, at their own imports, and staff.
+#[derive(Debug)]
+pub(crate) struct LookAtImports;
+
 impl Permission for Anyone {
     const PUBLIC: bool = true;
 
@@ -96,5 +106,17 @@ impl Permission for Sell {
 impl Permission for LookAtSales {
     fn allows(role: Role) -> bool {
         matches!(role, Role::Admin | Role::Viewer | Role::Shop)
+    }
+}
+
+impl Permission for Push {
+    fn allows(role: Role) -> bool {
+        matches!(role, Role::Admin | Role::Importer)
+    }
+}
+
+impl Permission for LookAtImports {
+    fn allows(role: Role) -> bool {
+        matches!(role, Role::Admin | Role::Viewer | Role::Importer)
     }
 }

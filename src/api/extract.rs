@@ -30,19 +30,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let media_type = media_type(request);
-        let payload = payload.take();
-        Box::pin(async move {
-            let body = read_body(payload, MAX_BODY).await?;
-            if media_type
-                .as_deref()
-                .is_some_and(|kind| kind != "application/json" && !kind.ends_with("+json"))
-            {
-                let detail = "Send JSON, with Content-Type: application/json.";
-                return Err(Refusal::because(Code::UnsupportedMediaType, detail).into());
-            }
-            parse_json(&body).map(Self).map_err(ApiError::from)
-        })
+        let reading = read_json(request, payload);
+        Box::pin(async move { Ok(Self(parse_json(&reading.await?)?)) })
     }
 }
 
@@ -207,6 +196,26 @@ fn media_type(request: &HttpRequest) -> Option<String> {
     )
 }
 
+/// The bytes of a body that should be JSON.
+pub(super) fn read_json(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<Bytes, Refusal>> + use<> {
+    let media_type = media_type(request);
+    let payload = payload.take();
+    async move {
+        let body = read_body(payload, MAX_BODY).await?;
+        if media_type
+            .as_deref()
+            .is_some_and(|kind| kind != "application/json" && !kind.ends_with("+json"))
+        {
+            let detail = "Send JSON, with Content-Type: application/json.";
+            return Err(Refusal::because(Code::UnsupportedMediaType, detail));
+        }
+        Ok(body)
+    }
+}
+
 async fn read_body(mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
     let mut body = BytesMut::new();
     let mut discarded = 0;
@@ -236,7 +245,7 @@ async fn read_body(mut payload: Payload, limit: usize) -> Result<Bytes, Refusal>
     Ok(body.freeze())
 }
 
-fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();

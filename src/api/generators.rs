@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::auth::{Look, Manage};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created, done};
 use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
@@ -16,6 +17,7 @@ use crate::db::models::key::KeyStatus;
 use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::generate::{Generate, Generated};
 use crate::licensing::generators::{self, GeneratorView};
+use crate::licensing::idempotency;
 use crate::licensing::text::{Name, Text};
 
 /// A part of a pattern; may be empty.
@@ -107,13 +109,14 @@ pub(crate) async fn list_generators(
 
 /// Make a generator
 #[utoipa::path(
-    post, path = "/v1/generators", tag = "staff", request_body = GeneratorBody, security(("api_token" = [])),
+    post, path = "/v1/generators", tag = "staff", params(IdempotencyKey), request_body = GeneratorBody,
+    security(("api_token" = [])),
     responses((status = 201, body = GeneratorView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn create_generator(
-    call: Call<Manage, Body<GeneratorBody>>,
+    call: Call<Manage, Creation<GeneratorBody>>,
 ) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
     let Some(name) = body.name.0.clone() else {
         return Err(
             Refusal::invalid(vec![FieldError::new("name", "required", "is required")]).into(),
@@ -122,12 +125,17 @@ pub(crate) async fn create_generator(
     let kind = body.kind.0.unwrap_or(GeneratorKind::Pattern);
     let mut columns = GeneratorColumns::new(name.into_string(), kind, cx.now);
     body.apply(&mut columns);
-    let id = call
+    let made = call
         .app
         .db
-        .write(move |tx| generators::create_generator(tx, &cx, &columns))
+        .write(move |tx| {
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                Ok((generators::create_generator(tx, &cx, &columns)?.0, ()))
+            })
+        })
         .await?;
-    Ok(HttpResponse::Created().json(show(&call.app, id).await?))
+    let generator = show(&call.app, GeneratorId(made.id)).await?;
+    Ok(created(&made, &generator))
 }
 
 /// Show a generator
@@ -186,14 +194,14 @@ pub(crate) async fn delete_generator(
 
 /// Make keys into stock: all of them, or none
 #[utoipa::path(
-    post, path = "/v1/generators/{id}/generate", tag = "staff", params(("id" = i64, Path)),
+    post, path = "/v1/generators/{id}/generate", tag = "staff", params(("id" = i64, Path), IdempotencyKey),
     request_body = GenerateBody, security(("api_token" = [])),
     responses((status = 200, body = Generated), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn generate_keys(
-    call: Call<Manage, (web::Path<i64>, Body<GenerateBody>)>,
-) -> ApiResult<web::Json<Generated>> {
-    let (cx, (id, Body(body))) = (call.cx, call.input);
+    call: Call<Manage, (web::Path<i64>, Creation<GenerateBody>)>,
+) -> ApiResult<HttpResponse> {
+    let (cx, (id, Creation { body, repeatable })) = (call.cx, call.input);
     let input = Generate {
         generator: GeneratorId(id.into_inner()),
         quantity: body.quantity,
@@ -201,8 +209,10 @@ pub(crate) async fn generate_keys(
         product: body.product.map(Name::into_string),
         status: body.status.unwrap_or(KeyStatus::Active),
         valid_for_days: body.valid_for_days,
+        repeatable,
     };
-    Ok(web::Json(call.app.generate_keys(cx, input).await?))
+    let (made, generated) = call.app.generate_keys(cx, input).await?;
+    Ok(done(&made, &generated))
 }
 
 async fn show(app: &App, id: GeneratorId) -> Result<GeneratorView> {

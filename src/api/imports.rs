@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::auth::{Look, Manage};
+use super::auth::{LookAtImports, Push};
 use super::call::Call;
 use super::extract::{Filter, Nothing, Page};
 use super::import_body::{self, FormatQuery, feed};
@@ -76,7 +76,7 @@ pub(crate) struct ImportQuery {
 )]
 pub(crate) async fn import_keys(
     request: HttpRequest,
-    call: Call<Manage, (web::Path<Name>, Filter<ImportQuery>, web::Payload)>,
+    call: Call<Push, (web::Path<Name>, Filter<ImportQuery>, web::Payload)>,
 ) -> ApiResult<HttpResponse> {
     let (call, (name, Filter(query), body)) = Call::without_input(call);
     let sequence = Some(name.into_inner().into_string());
@@ -98,7 +98,7 @@ pub(crate) async fn import_keys(
 )]
 pub(crate) async fn import_named_keys(
     request: HttpRequest,
-    call: Call<Manage, (Filter<ImportQuery>, web::Payload)>,
+    call: Call<Push, (Filter<ImportQuery>, web::Payload)>,
 ) -> ApiResult<HttpResponse> {
     let (call, (Filter(query), body)) = Call::without_input(call);
     import(&request, call, None, query, body).await
@@ -110,7 +110,7 @@ pub(crate) async fn import_named_keys(
     responses((status = 200, body = List<ImportView>), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn list_imports(
-    call: Call<Look, (Filter<Nothing>, Page)>,
+    call: Call<LookAtImports, (Filter<Nothing>, Page)>,
 ) -> ApiResult<web::Json<List<ImportView>>> {
     let (cx, (_, Page(page))) = (call.cx, call.input);
     let list = call
@@ -127,7 +127,7 @@ pub(crate) async fn list_imports(
     responses((status = 200, body = ImportView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn show_import(
-    call: Call<Look, web::Path<i64>>,
+    call: Call<LookAtImports, web::Path<i64>>,
 ) -> ApiResult<web::Json<ImportView>> {
     let (cx, id) = (call.cx, ImportId(call.input.into_inner()));
     let import = call
@@ -140,7 +140,7 @@ pub(crate) async fn show_import(
 
 async fn import(
     request: &HttpRequest,
-    call: Call<Manage>,
+    call: Call<Push>,
     sequence: Option<String>,
     query: ImportQuery,
     body: web::Payload,

@@ -1,9 +1,10 @@
 //! What staff do to keys, one or many.
 
-use actix_web::web;
+use actix_web::{HttpResponse, web};
 
 use super::auth::{Manage, Sell};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, done};
 use super::extract::{Body, OptionalBody};
 use super::key_bodies::{BulkBody, IncrementBody, ReasonBody, ReplaceBody};
 use super::keys::show;
@@ -130,19 +131,21 @@ pub(crate) async fn replace_key(
 /// For software whose own code keeps the count. The limit includes it; the checks are those of an
 /// activation.
 #[utoipa::path(
-    post, path = "/v1/keys/increment", tag = "shops", request_body = IncrementBody, security(("api_token" = [])),
+    post, path = "/v1/keys/increment", tag = "shops", params(IdempotencyKey), request_body = IncrementBody,
+    security(("api_token" = [])),
     responses((status = 200, body = KeySummary), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn increment_key(
-    call: Call<Sell, Body<IncrementBody>>,
-) -> ApiResult<web::Json<KeySummary>> {
+    call: Call<Sell, Creation<IncrementBody>>,
+) -> ApiResult<HttpResponse> {
+    let Creation { body, repeatable } = call.input;
     let input = Increment {
-        text_hash: call.app.vault.hash(call.input.key.as_str()),
-        by: call.input.by,
+        text_hash: call.app.vault.hash(body.key.as_str()),
+        by: body.by,
+        repeatable,
     };
-    Ok(web::Json(
-        call.app.increment_activations(call.cx, input).await?,
-    ))
+    let (counted, summary) = call.app.increment_activations(call.cx, input).await?;
+    Ok(done(&counted, &summary))
 }
 
 /// Do the same to many keys

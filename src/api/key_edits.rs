@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 
 use super::auth::Manage;
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created};
 use super::extract::{Body, Filter};
 use super::key_bodies::{KeyBody, NewKeyBody};
 use super::keys::show;
@@ -17,17 +18,21 @@ use crate::licensing::keys::KeyView;
 ///
 /// Keys are sold in the order in which they came in. With `order` or `customer` it is assigned at once.
 #[utoipa::path(
-    post, path = "/v1/keys", tag = "staff", params(ShopQuery), request_body = NewKeyBody,
+    post, path = "/v1/keys", tag = "staff", params(ShopQuery, IdempotencyKey), request_body = NewKeyBody,
     security(("api_token" = [])),
     responses((status = 201, body = KeyView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn create_key(
-    call: Call<Manage, (Filter<ShopQuery>, Body<NewKeyBody>)>,
+    call: Call<Manage, (Filter<ShopQuery>, Creation<NewKeyBody>)>,
 ) -> ApiResult<HttpResponse> {
-    let (Filter(query), Body(body)) = call.input;
+    let (Filter(query), Creation { body, repeatable }) = call.input;
     let patch = body.patch(query.shop.as_ref());
-    let id = call.app.create_key(call.cx, body.key, patch).await?;
-    Ok(HttpResponse::Created().json(show(&call.app, id).await?.into_inner()))
+    let made = call
+        .app
+        .create_key(call.cx, body.key, patch, repeatable)
+        .await?;
+    let key = show(&call.app, KeyId(made.id)).await?;
+    Ok(created(&made, &key.into_inner()))
 }
 
 /// Edit a key; what is left out stays

@@ -7,7 +7,8 @@ use super::given::Given;
 use super::object::Object;
 use crate::clock::Timestamp;
 use crate::db::models::account::AccountId;
-use crate::licensing::orders::{CustomerReport, LineReport, OrderPatch, OrderReport};
+use crate::licensing::customers::CustomerReport;
+use crate::licensing::orders::{LineReport, OrderPatch, OrderReport};
 use crate::licensing::text::{Extra, Name};
 
 /// An order as its shop has it, whole.

@@ -106,7 +106,7 @@ impl ResponseError for ApiError {
         let mut response = HttpResponseBuilder::new(self.status_code());
         response.content_type("application/problem+json");
         match self.code() {
-            Code::Unavailable | Code::RateLimited => {
+            Code::Unavailable | Code::RateLimited | Code::IdempotencyInFlight => {
                 response.insert_header((header::RETRY_AFTER, self.retry_after().to_string()));
             }
             Code::Unauthenticated => {

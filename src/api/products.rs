@@ -6,15 +6,17 @@ use utoipa::ToSchema;
 
 use super::auth::{LookAtSales, Manage};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created};
 use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::GeneratorId;
-use crate::db::models::product::{LimitBasis, ProductColumns, ProductStatus};
+use crate::db::models::product::{LimitBasis, ProductColumns, ProductId, ProductStatus};
 use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::context::Context;
+use crate::licensing::idempotency;
 use crate::licensing::products::{self, ProductView};
 use crate::licensing::text::{Extra, Name};
 
@@ -140,13 +142,14 @@ pub(crate) async fn list_products(
 
 /// Make a product
 #[utoipa::path(
-    post, path = "/v1/products", tag = "staff", request_body = ProductBody, security(("api_token" = [])),
+    post, path = "/v1/products", tag = "staff", params(IdempotencyKey), request_body = ProductBody,
+    security(("api_token" = [])),
     responses((status = 201, body = ProductView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn create_product(
-    call: Call<Manage, Body<ProductBody>>,
+    call: Call<Manage, Creation<ProductBody>>,
 ) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
     let Some(sku) = body.sku.0.clone().map(Name::into_string) else {
         return Err(
             Refusal::invalid(vec![FieldError::new("sku", "required", "is required")]).into(),
@@ -157,12 +160,23 @@ pub(crate) async fn create_product(
     let mut columns = ProductColumns::new(sku, prefix, now);
     let sequence = body.sequence();
     body.apply(&mut columns);
-    let sku = call
+    let made = call
         .app
         .db
-        .write(move |tx| products::create_product(tx, &cx, columns.clone(), sequence.clone()))
+        .write(move |tx| {
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                let id = products::create_product(tx, &cx, columns.clone(), sequence.clone())?;
+                Ok((id.0, ()))
+            })
+        })
         .await?;
-    Ok(HttpResponse::Created().json(show(&call.app, reader, sku).await?))
+    let id = ProductId(made.id);
+    let product = call
+        .app
+        .db
+        .read(move |conn| products::show_product_by_id(conn, &reader, id))
+        .await?;
+    Ok(created(&made, &product))
 }
 
 /// Show a product

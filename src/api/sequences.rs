@@ -6,14 +6,16 @@ use utoipa::ToSchema;
 
 use super::auth::{Look, Manage};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created};
 use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::GeneratorId;
-use crate::db::models::sequence::SequenceSource;
+use crate::db::models::sequence::{SequenceId, SequenceSource};
 use crate::error::Result;
+use crate::licensing::idempotency;
 use crate::licensing::sequences::{self, NewSequence, SequencePatch, SequenceView};
 use crate::licensing::text::{Extra, Name};
 
@@ -80,13 +82,14 @@ pub(crate) async fn list_sequences(
 
 /// Make a sequence
 #[utoipa::path(
-    post, path = "/v1/sequences", tag = "staff", request_body = NewSequenceBody, security(("api_token" = [])),
+    post, path = "/v1/sequences", tag = "staff", params(IdempotencyKey), request_body = NewSequenceBody,
+    security(("api_token" = [])),
     responses((status = 201, body = SequenceView), (status = "4XX", body = Problem)),
 )]
 pub(crate) async fn create_sequence(
-    call: Call<Manage, Body<NewSequenceBody>>,
+    call: Call<Manage, Creation<NewSequenceBody>>,
 ) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
     let new = NewSequence {
         name: body.name,
         source: body.source,
@@ -97,9 +100,19 @@ pub(crate) async fn create_sequence(
     let made = call
         .app
         .db
-        .write(move |tx| sequences::create_sequence(tx, &cx, &new))
+        .write(move |tx| {
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                Ok((sequences::create_sequence(tx, &cx, &new)?.id.0, ()))
+            })
+        })
         .await?;
-    Ok(HttpResponse::Created().json(show(&call.app, made.name).await?))
+    let id = SequenceId(made.id);
+    let sequence = call
+        .app
+        .db
+        .read(move |conn| sequences::show_sequence_by_id(conn, id))
+        .await?;
+    Ok(created(&made, &sequence))
 }
 
 /// Show a sequence

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::auth::{Look, Manage};
 use super::call::Call;
+use super::creation::{Creation, IdempotencyKey, created};
 use super::extract::{Body, Filter, Nothing, Page};
 use super::given::Given;
 use super::list::List;
@@ -13,6 +14,7 @@ use super::problem::{ApiResult, Problem};
 use crate::db::models::user::{UserId, UserRole};
 use crate::error::Result;
 use crate::licensing::email::Email;
+use crate::licensing::idempotency;
 use crate::licensing::text::Name;
 use crate::licensing::users::{self, NewUser, UserPatch, UserView, hash_password};
 use crate::signing::password::{Password, PasswordHash};
@@ -74,11 +76,14 @@ pub(crate) async fn list_users(
 
 /// Add a user
 #[utoipa::path(
-    post, path = "/v1/users", tag = "staff", request_body = NewUserBody, security(("api_token" = [])),
+    post, path = "/v1/users", tag = "staff", params(IdempotencyKey), request_body = NewUserBody,
+    security(("api_token" = [])),
     responses((status = 201, body = UserView), (status = "4XX", body = Problem)),
 )]
-pub(crate) async fn create_user(call: Call<Manage, Body<NewUserBody>>) -> ApiResult<HttpResponse> {
-    let (cx, Body(body)) = (call.cx, call.input);
+pub(crate) async fn create_user(
+    call: Call<Manage, Creation<NewUserBody>>,
+) -> ApiResult<HttpResponse> {
+    let (cx, Creation { body, repeatable }) = (call.cx, call.input);
     let new = NewUser {
         email: body.email,
         name: body.name,
@@ -86,12 +91,22 @@ pub(crate) async fn create_user(call: Call<Manage, Body<NewUserBody>>) -> ApiRes
         password: hashed(body.password).await?,
         disabled: body.disabled,
     };
+    let made = call
+        .app
+        .db
+        .write(move |tx| {
+            idempotency::once(tx, &cx, repeatable.as_ref(), |tx| {
+                Ok((users::create_user(tx, &cx, &new)?.id.0, ()))
+            })
+        })
+        .await?;
+    let id = UserId(made.id);
     let user = call
         .app
         .db
-        .write(move |tx| users::create_user(tx, &cx, &new))
+        .read(move |conn| users::show_user(conn, id))
         .await?;
-    Ok(HttpResponse::Created().json(user))
+    Ok(created(&made, &user))
 }
 
 /// Show a user

@@ -193,8 +193,9 @@ impl App {
                     product: work.product,
                     status: work.status,
                     valid_for_days: work.valid_for_days,
+                    repeatable: None,
                 };
-                let Generated { made } = self.generate_keys(cx, input).await?;
+                let (_, Generated { made }) = self.generate_keys(cx, input).await?;
                 Ok(Outcome::Made { made })
             }
             Work::NoteExport(export) => {

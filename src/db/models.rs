@@ -1,10 +1,12 @@
 //! Rows and the queries that find them. A row's methods own its SQL; rules live in `licensing`.
 
 pub(crate) mod account;
+pub(crate) mod account_sequence;
 pub(crate) mod activation;
 pub(crate) mod customer;
 pub(crate) mod event;
 pub(crate) mod generator;
+pub(crate) mod idempotency_record;
 pub(crate) mod import;
 pub(crate) mod instance;
 pub(crate) mod job;
@@ -13,6 +15,7 @@ pub(crate) mod key_changes;
 pub(crate) mod key_filter;
 pub(crate) mod lot;
 pub(crate) mod order;
+pub(crate) mod personal_data;
 pub(crate) mod product;
 pub(crate) mod refusal_count;
 pub(crate) mod retired_text;

@@ -1,13 +1,15 @@
 //! Accounts and API tokens: who may call what.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
+use super::importers;
 use crate::clock::Timestamp;
 use crate::db::models::account::{Account, AccountId, ApiToken, ApiTokenId, NewApiToken, Role};
+use crate::db::models::account_sequence;
 use crate::db::{DbConnection, PageRequest, Paged};
 use crate::error::{Code, FieldError, Refusal, Result};
 use crate::signing::api_token;
@@ -23,6 +25,8 @@ pub struct AccountView {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// The sequences that an importer may push keys into; null for other roles.
+    pub sequences: Option<Vec<String>>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -57,49 +61,98 @@ pub struct ApiTokenView {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A token just made, with its secret: the only time that it is shown.
-#[derive(Clone, Serialize, ToSchema)]
-pub struct NewTokenView {
+/// A token just made, with its secret: the only time that it is known.
+#[derive(Clone)]
+pub struct NewToken {
     /// The secret to send as `Authorization: Bearer …`.
-    #[schema(example = "cst_…")]
     pub token: String,
     /// The token.
-    #[serde(flatten)]
     pub view: ApiTokenView,
 }
 
-impl std::fmt::Debug for NewTokenView {
+impl std::fmt::Debug for NewToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewTokenView")
+        f.debug_struct("NewToken")
             .field("view", &self.view)
             .finish_non_exhaustive()
     }
 }
 
+/// What an account is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct NewAccount {
+    pub name: String,
+    pub role: Role,
+    /// The names of the sequences that an importer may push into; for other roles `None`.
+    pub sequences: Option<Vec<String>>,
+}
+
+/// An edit: what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccountPatch {
+    pub name: Option<String>,
+    pub sequences: Option<Vec<String>>,
+}
+
 /// Makes an account.
 ///
 /// # Errors
-/// `already_exists`.
+/// `already_exists`, or which member is wrong.
 pub(crate) fn create_account(
     tx: &mut DbConnection,
     cx: &Context,
-    name: &str,
-    role: Role,
-) -> Result<AccountView> {
-    let account = Account::insert(tx, name, role, cx.now)?.ok_or_else(|| {
-        Refusal::because(
-            Code::AlreadyExists,
-            format!("There is an account `{name}` already."),
-        )
-    })?;
+    new: &NewAccount,
+) -> Result<AccountId> {
+    let (name, role) = (new.name.as_str(), new.role);
+    let sequences = importers::find_sequences(tx, role, new.sequences.as_deref())?;
+    let account = Account::insert(tx, name, role, cx.now)?.ok_or_else(|| name_is_taken(name))?;
+    account_sequence::replace(tx, account.id, &sequences.unwrap_or_default())?;
+    let mut detail = json!({ "name": name, "role": role });
+    if role == Role::Importer {
+        detail["sequences"] = json!(importers::sequences_of(tx, account.id)?);
+    }
     events::record(
         tx,
         cx,
         "account.created",
         Subject::Account(account.id),
-        json!({ "name": name, "role": role }),
+        detail,
     )?;
-    Ok(account.into())
+    Ok(account.id)
+}
+
+/// Renames an account, or changes into which sequences an importer may push.
+///
+/// # Errors
+/// `account_not_found`, `already_exists`, or which member is wrong.
+pub(crate) fn update_account(
+    tx: &mut DbConnection,
+    cx: &Context,
+    id: AccountId,
+    patch: &AccountPatch,
+) -> Result<()> {
+    let mut account = Account::lock(tx, id)?.ok_or(Code::AccountNotFound)?;
+    let sequences = importers::find_sequences(tx, account.role, patch.sequences.as_deref())?;
+    let before = standing(tx, &account)?;
+    if let Some(name) = &patch.name
+        && *name != account.name
+    {
+        if Account::find_by_name(tx, name)?.is_some() {
+            return Err(name_is_taken(name).into());
+        }
+        account.name.clone_from(name);
+    }
+    if let Some(sequences) = &sequences {
+        account_sequence::replace(tx, id, sequences)?;
+    }
+    let after = standing(tx, &account)?;
+    if before == after {
+        return Ok(());
+    }
+    account.updated_at = cx.now;
+    account.save(tx)?;
+    let detail = json!({ "before": before, "after": after });
+    events::record(tx, cx, "account.updated", Subject::Account(id), detail)
 }
 
 /// Makes a token for the account of this name.
@@ -112,7 +165,7 @@ pub(crate) fn create_token(
     account: &str,
     label: &str,
     expires_at: Option<Timestamp>,
-) -> Result<NewTokenView> {
+) -> Result<NewToken> {
     if expires_at.is_some_and(|at| at <= cx.now) {
         let error = FieldError::new("expires_at", "in_the_past", "must be in the future");
         return Err(Refusal::invalid(vec![error]).into());
@@ -139,7 +192,7 @@ pub(crate) fn create_token(
         Subject::ApiToken(token.id),
         detail,
     )?;
-    Ok(NewTokenView {
+    Ok(NewToken {
         token: secret,
         view: token_view(token, account),
     })
@@ -156,10 +209,15 @@ pub(crate) fn create_token_with_account(
     role: Role,
     label: &str,
     expires_at: Option<Timestamp>,
-) -> Result<NewTokenView> {
+) -> Result<NewToken> {
     match Account::find_by_name(tx, account)? {
         None => {
-            create_account(tx, cx, account, role)?;
+            let new = NewAccount {
+                name: account.to_owned(),
+                role,
+                sequences: None,
+            };
+            create_account(tx, cx, &new)?;
         }
         Some(existing) if existing.role != role => {
             let detail = format!(
@@ -219,7 +277,30 @@ pub(crate) fn list_accounts(
     conn: &mut DbConnection,
     page: &PageRequest,
 ) -> Result<Paged<AccountView>> {
-    Ok(Account::list(conn, page)?.map(AccountView::from))
+    let Paged { items, next } = Account::list(conn, page)?;
+    Ok(Paged {
+        items: views(conn, items)?,
+        next,
+    })
+}
+
+/// One account.
+///
+/// # Errors
+/// `account_not_found`.
+pub(crate) fn show_account(conn: &mut DbConnection, id: AccountId) -> Result<AccountView> {
+    let account = Account::find(conn, id)?.ok_or(Code::AccountNotFound)?;
+    let view = views(conn, vec![account])?.pop();
+    view.ok_or_else(|| Code::AccountNotFound.into())
+}
+
+/// One token, without its secret, which nobody knows any more.
+///
+/// # Errors
+/// `api_token_not_found`.
+pub(crate) fn show_token(conn: &mut DbConnection, id: ApiTokenId) -> Result<ApiTokenView> {
+    let (token, account) = ApiToken::find(conn, id)?.ok_or(Code::ApiTokenNotFound)?;
+    Ok(token_view(token, account))
 }
 
 /// The tokens, of one account or of all.
@@ -251,16 +332,35 @@ pub(crate) fn account_not_found(name: &str) -> Refusal {
     )
 }
 
-impl From<Account> for AccountView {
-    fn from(account: Account) -> Self {
-        Self {
-            id: account.id,
-            name: account.name,
-            role: account.role,
-            created_at: account.created_at,
-            updated_at: account.updated_at,
-        }
+fn name_is_taken(name: &str) -> Refusal {
+    Refusal::because(
+        Code::AlreadyExists,
+        format!("There is an account `{name}` already."),
+    )
+}
+
+/// What an edit's event keeps.
+fn standing(conn: &mut DbConnection, account: &Account) -> Result<Value> {
+    let mut standing = json!({ "name": account.name });
+    if account.role == Role::Importer {
+        standing["sequences"] = json!(importers::sequences_of(conn, account.id)?);
     }
+    Ok(standing)
+}
+
+fn views(conn: &mut DbConnection, accounts: Vec<Account>) -> Result<Vec<AccountView>> {
+    let ids: Vec<_> = accounts.iter().map(|account| account.id).collect();
+    let mut sequences = account_sequence::names(conn, &ids)?;
+    let view = |account: Account| AccountView {
+        id: account.id,
+        name: account.name,
+        role: account.role,
+        sequences: (account.role == Role::Importer)
+            .then(|| sequences.remove(&account.id).unwrap_or_default()),
+        created_at: account.created_at,
+        updated_at: account.updated_at,
+    };
+    Ok(accounts.into_iter().map(view).collect())
 }
 
 fn token_view(token: ApiToken, account: Account) -> ApiTokenView {

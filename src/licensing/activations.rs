@@ -1,11 +1,15 @@
 //! Activations as staff see them.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{number, products};
 use crate::clock::Timestamp;
-use crate::db::models::activation::{Activation, ActivationDetails, ReleasedActivation};
+use crate::db::models::activation::{
+    Activation, ActivationDetails, ActivationFilter, ReleasedActivation,
+};
 use crate::db::models::key::{Key, KeyId};
 use crate::db::models::product::Product;
 use crate::db::types::JsonObject;
@@ -75,38 +79,62 @@ pub(crate) fn list_activations(
         ),
         None => None,
     };
+    let filter = ActivationFilter {
+        key: query.key,
+        product,
+        customer: None,
+    };
     if query.open {
-        let Paged { items, next } = Activation::list(conn, query.key, product, page)?;
-        let items = items
-            .into_iter()
-            .map(|(activation, details)| {
-                Ok(open_view(
-                    number_of(conn, activation.key_id)?,
-                    activation,
-                    details,
-                ))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Paged { items, next })
+        list_open(conn, &filter, page)
     } else {
-        let Paged { items, next } = ReleasedActivation::list(conn, query.key, product, page)?;
-        let items = items
-            .into_iter()
-            .map(|activation| {
-                Ok(released_view(
-                    number_of(conn, activation.key_id)?,
-                    activation,
-                ))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Paged { items, next })
+        list_released(conn, &filter, page)
     }
 }
 
-fn number_of(conn: &mut DbConnection, key: KeyId) -> Result<String> {
-    Ok(Key::find(conn, key)?
-        .map(|key| number::full(&key))
-        .unwrap_or_default())
+/// The open activations that match.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn list_open(
+    conn: &mut DbConnection,
+    filter: &ActivationFilter,
+    page: &PageRequest,
+) -> Result<Paged<InstallationView>> {
+    let found = Activation::list(conn, filter, page)?;
+    let numbers = Numbers::load(conn, found.items.iter().map(|(row, _)| row.key_id))?;
+    Ok(found.map(|(row, details)| open_view(numbers.of(row.key_id), row, details)))
+}
+
+/// The released activations that match.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn list_released(
+    conn: &mut DbConnection,
+    filter: &ActivationFilter,
+    page: &PageRequest,
+) -> Result<Paged<InstallationView>> {
+    let found = ReleasedActivation::list(conn, filter, page)?;
+    let numbers = Numbers::load(conn, found.items.iter().map(|row| row.key_id))?;
+    Ok(found.map(|row| released_view(numbers.of(row.key_id), row)))
+}
+
+/// The numbers of the keys on a page.
+struct Numbers(HashMap<KeyId, String>);
+
+impl Numbers {
+    fn load(conn: &mut DbConnection, keys: impl Iterator<Item = KeyId>) -> Result<Self> {
+        let keys: Vec<_> = keys.collect();
+        let parts = Key::number_parts(conn, &keys)?;
+        let numbers = parts
+            .into_iter()
+            .map(|(id, prefix, version)| (id, number::of_parts(id, &prefix, version)));
+        Ok(Self(numbers.collect()))
+    }
+
+    fn of(&self, key: KeyId) -> String {
+        self.0.get(&key).cloned().unwrap_or_default()
+    }
 }
 
 fn open_view(

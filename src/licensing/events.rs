@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::context::Context;
 use crate::db::DbConnection;
 use crate::db::models::account::{AccountId, ApiTokenId};
-use crate::db::models::event::NewEvent;
+use crate::db::models::customer::CustomerId;
+use crate::db::models::event::{NewEvent, SubjectKind};
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::key::KeyId;
 use crate::db::models::lot::LotId;
@@ -21,6 +22,7 @@ use crate::error::Result;
 pub(crate) enum Subject {
     Account(AccountId),
     ApiToken(ApiTokenId),
+    Customer(CustomerId),
     Generator(GeneratorId),
     Key(KeyId),
     Keys,
@@ -33,19 +35,20 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    fn parts(self) -> (&'static str, Option<i64>) {
+    fn parts(self) -> (SubjectKind, Option<i64>) {
         match self {
-            Self::Account(id) => ("account", Some(id.0)),
-            Self::ApiToken(id) => ("api_token", Some(id.0)),
-            Self::Generator(id) => ("generator", Some(id.0)),
-            Self::Key(id) => ("key", Some(id.0)),
-            Self::Keys => ("keys", None),
-            Self::Lot(id) => ("lot", Some(id.0)),
-            Self::Order(id) => ("order", Some(id.0)),
-            Self::Product(id) => ("product", Some(id.0)),
-            Self::Sequence(id) => ("sequence", Some(id.0)),
-            Self::SigningKeys => ("signing_keys", None),
-            Self::User(id) => ("user", Some(id.0)),
+            Self::Account(id) => (SubjectKind::Account, Some(id.0)),
+            Self::ApiToken(id) => (SubjectKind::ApiToken, Some(id.0)),
+            Self::Customer(id) => (SubjectKind::Customer, Some(id.0)),
+            Self::Generator(id) => (SubjectKind::Generator, Some(id.0)),
+            Self::Key(id) => (SubjectKind::Key, Some(id.0)),
+            Self::Keys => (SubjectKind::Keys, None),
+            Self::Lot(id) => (SubjectKind::Lot, Some(id.0)),
+            Self::Order(id) => (SubjectKind::Order, Some(id.0)),
+            Self::Product(id) => (SubjectKind::Product, Some(id.0)),
+            Self::Sequence(id) => (SubjectKind::Sequence, Some(id.0)),
+            Self::SigningKeys => (SubjectKind::SigningKeys, None),
+            Self::User(id) => (SubjectKind::User, Some(id.0)),
         }
     }
 }

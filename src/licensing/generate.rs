@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
+use super::idempotency::{self, Begun, Made, Place, Repeatable};
 use super::mint::{Batch, Draws, Recipe, Terms, has_room};
 use super::staging::{self, CHUNK};
 use super::{generators, products, sequences};
@@ -40,6 +41,8 @@ pub(crate) struct Generate {
     pub status: KeyStatus,
     /// Days of validity from the purchase on; the generator's where none are given [SHOP-22].
     pub valid_for_days: Option<i64>,
+    /// What the call is recognised by when it is repeated.
+    pub repeatable: Option<Repeatable>,
 }
 
 /// What was made.
@@ -70,14 +73,44 @@ impl App {
         self: &Arc<Self>,
         cx: Context,
         input: Generate,
-    ) -> Result<Generated> {
+    ) -> Result<(Made, Generated)> {
         let app = Arc::clone(self);
         let made = tokio::spawn(async move { app.generate(cx, input).await });
         made.await
             .map_err(|error| Error::internal(format!("making keys ended badly: {error}")))?
     }
 
-    async fn generate(&self, cx: Context, input: Generate) -> Result<Generated> {
+    /// Generates once, however often the call is repeated.
+    async fn generate(&self, cx: Context, input: Generate) -> Result<(Made, Generated)> {
+        let (caller, call) = (cx.clone(), input.repeatable.clone());
+        let begun = self
+            .db
+            .write(move |tx| idempotency::begin(tx, &caller, call.as_ref()))
+            .await?;
+        let place = match begun {
+            Begun::Now(place) => place,
+            Begun::Before(id) => {
+                let made = Made { id, now: None };
+                let lot = LotId(id);
+                let generated = self.db.read(move |conn| show_generated(conn, lot)).await?;
+                return Ok((made, generated));
+            }
+        };
+        let made = self.generate_now(cx, input, place.clone()).await;
+        if made.is_err()
+            && let Err(error) = self.db.write(move |tx| place.give_up(tx)).await
+        {
+            tracing::warn!(%error, "the Idempotency-Key of a failed making is held a little longer");
+        }
+        made
+    }
+
+    async fn generate_now(
+        &self,
+        cx: Context,
+        input: Generate,
+        place: Place,
+    ) -> Result<(Made, Generated)> {
         let turn = tokio::time::timeout(TURN_WITHIN, self.generating.lock()).await;
         let _turn = turn.map_err(|_| Error::from(Code::ImportInProgress))?;
         self.sweep_dead_lot(LotKind::Generated).await?;
@@ -86,12 +119,17 @@ impl App {
             ..cx
         };
         let plan = {
-            let cx = cx.clone();
-            self.db.write(move |tx| plan(tx, &cx, &input)).await?
+            let (cx, place) = (cx.clone(), place.clone());
+            self.db
+                .write(move |tx| {
+                    place.extend(tx, cx.now)?;
+                    plan(tx, &cx, &input)
+                })
+                .await?
         };
         let lot = plan.lot;
-        let made = match self.make_all(&plan).await {
-            Ok(()) => self.publish_made(cx, plan).await,
+        let made = match self.make_all(&plan, &place).await {
+            Ok(()) => self.publish_made(cx, plan, place).await,
             Err(error) => Err(error),
         };
         if made.is_err()
@@ -102,7 +140,7 @@ impl App {
         made
     }
 
-    async fn make_all(&self, plan: &Plan) -> Result<()> {
+    async fn make_all(&self, plan: &Plan, place: &Place) -> Result<()> {
         let mut draws = Draws::for_keys(plan.wanted);
         let mut made = 0;
         while made < plan.wanted {
@@ -115,10 +153,13 @@ impl App {
                 .write(move |tx| Ok(ids::take_key_ids(tx, count)?))
                 .await?;
             let rows = self.draw(plan, ids).await?;
-            let (lot, clock) = (plan.lot, self.clock.clone());
+            let (lot, clock, place) = (plan.lot, self.clock.clone(), place.clone());
             made += self
                 .db
-                .write(move |tx| staging::stage(tx, lot, &rows, clock.now()))
+                .write(move |tx| {
+                    place.extend(tx, clock.now())?;
+                    staging::stage(tx, lot, &rows, clock.now())
+                })
                 .await?;
         }
         Ok(())
@@ -147,7 +188,12 @@ impl App {
         .map_err(|error| Error::internal(format!("drawing keys ended early: {error}")))?
     }
 
-    async fn publish_made(&self, cx: Context, plan: Plan) -> Result<Generated> {
+    async fn publish_made(
+        &self,
+        cx: Context,
+        plan: Plan,
+        place: Place,
+    ) -> Result<(Made, Generated)> {
         let made = plan.wanted;
         let sequences = BTreeSet::from([plan.sequence]);
         let (published, clock) = (sequences.clone(), self.clock.clone());
@@ -157,6 +203,7 @@ impl App {
                     now: clock.now(),
                     ..cx.clone()
                 };
+                place.finish(tx, plan.lot.0)?;
                 staging::publish_lot(tx, plan.lot, &published, cx.now)?;
                 let detail = json!({
                     "generator": plan.generator.name,
@@ -167,10 +214,26 @@ impl App {
             })
             .await?;
         self.serve_after_publishing(&sequences).await;
-        Ok(Generated {
+        let generated = Generated {
             made: u64::try_from(made).unwrap_or(u64::MAX),
-        })
+        };
+        let made = Made {
+            id: plan.lot.0,
+            now: Some(()),
+        };
+        Ok((made, generated))
     }
+}
+
+/// What was made into this lot, for the answer to a repeated call.
+///
+/// # Errors
+/// The database's.
+fn show_generated(conn: &mut DbConnection, lot: LotId) -> Result<Generated> {
+    let made = Lot::size(conn, lot)?;
+    Ok(Generated {
+        made: u64::try_from(made).unwrap_or(0),
+    })
 }
 
 fn plan(tx: &mut DbConnection, cx: &Context, input: &Generate) -> Result<Plan> {

@@ -196,8 +196,9 @@ impl Run {
             }
         };
         for name in names {
-            let would_be_made =
-                self.options.purpose == Purpose::DryRun && make == CreateMissing::Yes;
+            let would_be_made = self.options.purpose == Purpose::DryRun
+                && make == CreateMissing::Yes
+                && self.cx.actor.may_make_sequences();
             let place = found
                 .remove(&name)
                 .or(would_be_made.then_some(Place::Missing));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::context::Context;
 use super::import::{CreateMissing, ImportOptions};
 use super::text::Name;
-use super::{products, sequences, staging};
+use super::{importers, products, sequences, staging};
 use crate::db::DbConnection;
 use crate::db::models::import::{Import, ImportId};
 use crate::db::models::lot::{Lot, LotId, LotKind};
@@ -86,8 +86,11 @@ pub(super) fn find(
     let sequence = match &options.sequence {
         None => None,
         Some(name) => Some(match Sequence::find_by_name(conn, name)? {
-            Some(sequence) => Place::Existing(sequence.id),
-            None if options.create_missing == CreateMissing::Yes => {
+            Some(sequence) => {
+                importers::check_may_push(conn, &cx.actor, sequence.id)?;
+                Place::Existing(sequence.id)
+            }
+            None if makes(cx, options.create_missing) => {
                 Name::parse(name.as_str()).map_err(|problem| {
                     Refusal::invalid(vec![FieldError::new("sequence", "invalid", problem)])
                 })?;
@@ -120,7 +123,7 @@ pub(super) fn takes(product: &Product, place: Place) -> bool {
 }
 
 /// Finds the sequences that the text names, making those that are missing if that is wanted; a name
-/// that is left out of the answer belongs to nobody.
+/// that is left out of the answer belongs to nobody, or to one that the caller may not push into.
 ///
 /// # Errors
 /// The database's.
@@ -132,14 +135,21 @@ pub(super) fn places(
 ) -> Result<HashMap<String, Place>> {
     let mut places = HashMap::new();
     for name in names {
-        let place = match (Sequence::find_by_name(tx, name)?, make) {
-            (Some(sequence), _) => Place::Existing(sequence.id),
-            (None, CreateMissing::Yes) => Place::New(make_hidden(tx, name, cx)?),
-            (None, CreateMissing::No) => continue,
+        let place = match Sequence::find_by_name(tx, name)? {
+            Some(sequence) if importers::may_push(tx, &cx.actor, sequence.id)? => {
+                Place::Existing(sequence.id)
+            }
+            None if makes(cx, make) => Place::New(make_hidden(tx, name, cx)?),
+            Some(_) | None => continue,
         };
         places.insert(name.clone(), place);
     }
     Ok(places)
+}
+
+/// Whether a sequence that is missing is made; an importer makes none.
+fn makes(cx: &Context, create_missing: CreateMissing) -> bool {
+    create_missing == CreateMissing::Yes && cx.actor.may_make_sequences()
 }
 
 /// Makes a sequence that nobody sees until its keys are published: to everybody else it is one that

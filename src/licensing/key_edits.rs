@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::context::Context;
 use super::events::{self, Subject};
+use super::idempotency::{self, Made, Repeatable};
 use super::key_actions::{self, Restocked};
 use super::key_binding::{self, Binding, wrong};
 use super::key_moves::{self, KeyMove};
@@ -365,21 +366,27 @@ impl App {
         cx: Context,
         text: KeyText,
         patch: KeyPatch,
-    ) -> Result<KeyId> {
+        call: Option<Repeatable>,
+    ) -> Result<Made<Restocked>> {
         let vault = std::sync::Arc::clone(&self.vault);
         let number_prefix = self.config.products.number_prefix.clone();
-        let (id, restocked) = self
+        let mut made = self
             .db
             .write(move |tx| {
-                let making = Making {
-                    vault: &vault,
-                    number_prefix: &number_prefix,
-                };
-                create_key(tx, &cx, making, &text, &patch)
+                idempotency::once(tx, &cx, call.as_ref(), |tx| {
+                    let making = Making {
+                        vault: &vault,
+                        number_prefix: &number_prefix,
+                    };
+                    let (id, restocked) = create_key(tx, &cx, making, &text, &patch)?;
+                    Ok((id.0, restocked))
+                })
             })
             .await?;
-        self.serve_restocked(restocked).await;
-        Ok(id)
+        if let Some(restocked) = &mut made.now {
+            self.serve_restocked(std::mem::take(restocked)).await;
+        }
+        Ok(made)
     }
 
     /// Edits a key.

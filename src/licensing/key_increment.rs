@@ -4,12 +4,13 @@ use serde_json::json;
 
 use super::context::{Actor, Context};
 use super::events::{self, Subject};
+use super::idempotency::{self, Made, Repeatable};
 use super::verdict::{KeySummary, Purpose, Standing};
 use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::account::Role;
 use crate::db::models::activation::open_count;
-use crate::db::models::key::Key;
+use crate::db::models::key::{Key, KeyId};
 use crate::db::models::order::Order;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
 
@@ -21,6 +22,8 @@ const MAX_STEP: i64 = 1_000_000;
 pub(crate) struct Increment {
     pub text_hash: [u8; 32],
     pub by: i64,
+    /// What the call is recognised by when it is repeated.
+    pub repeatable: Option<Repeatable>,
 }
 
 /// Adds to a key's anonymous count, which its limit includes, under the same checks as an activation. A
@@ -32,7 +35,7 @@ pub(crate) fn increment_activations(
     tx: &mut DbConnection,
     cx: &Context,
     input: &Increment,
-) -> Result<KeySummary> {
+) -> Result<(KeyId, KeySummary)> {
     if !(1..=MAX_STEP).contains(&input.by) {
         let detail = format!("must be from 1 to {MAX_STEP}");
         return Err(Refusal::invalid(vec![FieldError::new("by", "out_of_range", detail)]).into());
@@ -49,6 +52,16 @@ pub(crate) fn increment_activations(
         json!({ "by": input.by, "anonymous_activations": standing.key.anonymous_activations });
     let subject = Subject::Key(standing.key.id);
     events::record(tx, cx, "activation.counted", subject, detail)?;
+    Ok((standing.key.id, standing.summary(open)))
+}
+
+/// The key of this id as a count answers with it, for a call that is repeated.
+///
+/// # Errors
+/// `key_not_found`.
+fn show_summary(conn: &mut DbConnection, id: KeyId) -> Result<KeySummary> {
+    let standing = Standing::of(Key::find_with_product(conn, id)?).ok_or(Code::KeyNotFound)?;
+    let open = open_count(conn, id)?;
     Ok(standing.summary(open))
 }
 
@@ -72,7 +85,7 @@ fn check_own(tx: &mut DbConnection, cx: &Context, key: &Key) -> Result<()> {
 }
 
 impl App {
-    /// Adds to a key's anonymous count.
+    /// Adds to a key's anonymous count, once for all calls that are the same.
     ///
     /// # Errors
     /// As [`increment_activations`].
@@ -80,11 +93,17 @@ impl App {
         &self,
         cx: Context,
         input: Increment,
-    ) -> Result<KeySummary> {
+    ) -> Result<(Made, KeySummary)> {
         let now = cx.now;
         let counted = self
             .db
-            .write(move |tx| increment_activations(tx, &cx, &input))
+            .write(move |tx| {
+                let counted = idempotency::once(tx, &cx, input.repeatable.as_ref(), |tx| {
+                    let (key, summary) = increment_activations(tx, &cx, &input)?;
+                    Ok((key.0, summary))
+                })?;
+                counted.or_find(|key| show_summary(tx, KeyId(key)))
+            })
             .await;
         if let Err(Error::Refused(refusal)) = &counted {
             self.tally.refused(refusal.key, refusal.code, now);

@@ -187,7 +187,14 @@ fn view(conn: &mut DbConnection, vault: &Vault, key: Key) -> Result<KeyView> {
 }
 
 /// As staff see the keys: what they belong to is read once for all of them.
-fn views(conn: &mut DbConnection, vault: &Vault, keys: Vec<Key>) -> Result<Vec<KeyView>> {
+///
+/// # Errors
+/// The database's, or a key text that does not open.
+pub(crate) fn views(
+    conn: &mut DbConnection,
+    vault: &Vault,
+    keys: Vec<Key>,
+) -> Result<Vec<KeyView>> {
     let around = Around::load(conn, &keys)?;
     keys.into_iter()
         .map(|key| around.view(vault, key))
@@ -210,12 +217,8 @@ impl Around {
         let customers = Customer::find_many(conn, &distinct(keys, |key| key.customer_id))?;
         let named = |customer: Customer| customer.email.or(customer.reference);
         Ok(Self {
-            sequences: Sequence::names(conn, &distinct(keys, |key| key.sequence_id))?
-                .into_iter()
-                .collect(),
-            products: Product::skus(conn, &distinct(keys, |key| key.product_id))?
-                .into_iter()
-                .collect(),
+            sequences: Sequence::names(conn, &distinct(keys, |key| key.sequence_id))?,
+            products: Product::skus(conn, &distinct(keys, |key| key.product_id))?,
             orders: orders
                 .into_iter()
                 .map(|order| (order.id, order.reference))

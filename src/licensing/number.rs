@@ -6,7 +6,12 @@ use crate::db::models::key::{Key, KeyId};
 
 /// The number with its version.
 pub(crate) fn full(key: &Key) -> String {
-    format!("{}.{:04}", without_version(key), key.number_version)
+    of_parts(key.id, &key.number_prefix, key.number_version)
+}
+
+/// As [`full`], of what it is made of.
+pub(crate) fn of_parts(id: KeyId, prefix: &str, version: i64) -> String {
+    format!("{prefix}.{:08}.{version:04}", id.0)
 }
 
 /// The number as the `sub` of tokens has it: it stays when the version rises.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::accounts::account_not_found;
 use super::context::Context;
+use super::customers::{self, CustomerReport};
 use super::events::{self, Subject};
 use super::mint::Mint;
 use super::order_lines::{check_lines, save_lines};
@@ -20,12 +21,11 @@ use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::account::{Account, AccountId, Role};
-use crate::db::models::customer::{Customer, CustomerId};
 use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus, WaitingFor};
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
 use crate::db::types::JsonObject;
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, FieldError, Refusal, Result};
 
 /// How far a shop's clock may be ahead of ours.
 const MAX_DAYS_AHEAD: i64 = 1;
@@ -51,15 +51,6 @@ pub(crate) struct OrderPatch {
     pub status: Option<String>,
     pub payment_method: Option<Option<String>>,
     pub extra: Option<JsonObject>,
-}
-
-/// The buyer.
-#[derive(Clone, Debug)]
-pub(crate) struct CustomerReport {
-    pub email: Option<String>,
-    pub name: Option<String>,
-    pub reference: Option<String>,
-    pub locale: Option<String>,
 }
 
 /// One line.
@@ -122,7 +113,7 @@ pub(crate) fn report_order(
     }
     let before = order.clone();
     if let Some(customer) = &report.customer {
-        order.customer_id = Some(save_customer(tx, report.account, customer, cx.now)?);
+        order.customer_id = Some(customers::save_reported(tx, &order, customer, cx.now)?);
     }
     order.payment_method.clone_from(&report.payment_method);
     order.extra = report.extra.clone();
@@ -289,32 +280,6 @@ fn find_status(conn: &mut DbConnection, id: &str) -> Result<OrderStatus> {
     Err(Refusal::invalid(vec![FieldError::new("status", "unknown_status", detail)]).into())
 }
 
-fn save_customer(
-    tx: &mut DbConnection,
-    account: AccountId,
-    report: &CustomerReport,
-    now: Timestamp,
-) -> Result<CustomerId> {
-    let (reference, email) = (report.reference.as_deref(), report.email.as_deref());
-    if reference.is_none() && email.is_none() {
-        let detail = "name the buyer by `email` or by `ref`";
-        return Err(Refusal::invalid(vec![FieldError::new("customer", "required", detail)]).into());
-    }
-    Customer::insert(tx, account, reference, email, now)?;
-    let stored = Customer::find_in_shop(tx, account, reference, email)?
-        .ok_or_else(|| Error::internal("a customer was stored and is not found"))?;
-    let updated = Customer {
-        email: report.email.clone().or_else(|| stored.email.clone()),
-        name: report.name.clone().or_else(|| stored.name.clone()),
-        locale: report.locale.clone().or_else(|| stored.locale.clone()),
-        ..stored.clone()
-    };
-    if updated != stored {
-        updated.save(tx, now)?;
-    }
-    Ok(stored.id)
-}
-
 /// What an order is saved with.
 enum Saved {
     New,
@@ -349,7 +314,8 @@ impl App {
     /// its own, until there is nothing left to give.
     ///
     /// # Errors
-    /// The database's; orders served by then stay served. [`Error::Unavailable`] when the server stops.
+    /// The database's; orders served by then stay served.
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) when the server stops.
     pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
         // Two at it would step over the order that the other holds, and give the key to a younger one.
         let _turn = self.serving.lock().await;
@@ -385,7 +351,7 @@ impl App {
     /// Serves whoever waits beside stock, in case somebody was passed by.
     ///
     /// # Errors
-    /// The database's, or [`Error::Unavailable`] when the server stops.
+    /// The database's, or [`Error::Unavailable`](crate::error::Error::Unavailable) when the server stops.
     pub async fn serve_all_waiting_orders(&self) -> Result<()> {
         let sequences = self
             .db

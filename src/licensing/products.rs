@@ -195,7 +195,7 @@ impl Named {
     }
 }
 
-/// Makes a product and returns its sku. `sequence` is the name of its sequence.
+/// Makes a product and returns its id. `sequence` is the name of its sequence.
 ///
 /// # Errors
 /// `already_exists`, or which members are wrong.
@@ -204,7 +204,7 @@ pub(crate) fn create_product(
     cx: &Context,
     mut columns: ProductColumns,
     sequence: Option<Option<String>>,
-) -> Result<String> {
+) -> Result<ProductId> {
     let named = Named::lock(tx, sequence)?;
     settle(tx, &mut columns, named)?;
     let product = Product::insert(tx, &columns)?.ok_or_else(|| sku_is_taken(&columns.sku))?;
@@ -216,7 +216,7 @@ pub(crate) fn create_product(
         Subject::Product(product.id),
         detail,
     )?;
-    Ok(columns.sku)
+    Ok(product.id)
 }
 
 /// Edits a product: `change` changes the members; `sequence` is the name of another sequence, or none,
@@ -304,6 +304,21 @@ pub(crate) fn show_product(
         .filter(|product| only.is_none_or(|status| product.status == status))
         .ok_or_else(|| not_found(sku))?;
     view(conn, product, cx.now)
+}
+
+/// The product of this id, as it is now.
+///
+/// # Errors
+/// `product_not_found` for one that was deleted.
+pub(crate) fn show_product_by_id(
+    conn: &mut DbConnection,
+    cx: &Context,
+    id: ProductId,
+) -> Result<ProductView> {
+    let sku = Product::skus(conn, &[id])?
+        .remove(&id)
+        .ok_or(Code::ProductNotFound)?;
+    show_product(conn, cx, &sku)
 }
 
 /// The products that the caller may see: a shop sees what can be sold.

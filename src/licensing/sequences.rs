@@ -206,6 +206,18 @@ pub(crate) fn show_sequence(conn: &mut DbConnection, name: &str) -> Result<Seque
     view(conn, sequence)
 }
 
+/// The sequence of this id, as it is now.
+///
+/// # Errors
+/// `sequence_not_found` for one that was deleted.
+pub(crate) fn show_sequence_by_id(conn: &mut DbConnection, id: SequenceId) -> Result<SequenceView> {
+    let sequence = Sequence::find(conn, id)?;
+    if sequence.deleted_at.is_some() {
+        return Err(not_found(&sequence.name).into());
+    }
+    view(conn, sequence)
+}
+
 /// The sequences.
 ///
 /// # Errors

@@ -84,6 +84,11 @@ impl TestApp {
             .post("/v1/accounts", json!({ "name": name, "role": role }))
             .await
             .ok();
+        self.persona_of(name).await
+    }
+
+    /// Someone with an API token of an account that is there.
+    pub(crate) async fn persona_of(&self, name: &str) -> Persona {
         let token = self
             .admin
             .post("/v1/tokens", json!({ "account": name }))

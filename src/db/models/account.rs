@@ -1,5 +1,7 @@
 //! Accounts and their API tokens.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -70,6 +72,33 @@ pub(crate) struct NewApiToken<'a> {
 }
 
 impl Account {
+    pub(crate) fn find(conn: &mut DbConnection, id: AccountId) -> QueryResult<Option<Self>> {
+        Self::query().find(id).first(conn).optional()
+    }
+
+    /// The account, locked until the transaction ends where the database locks rows.
+    pub(crate) fn lock(conn: &mut DbConnection, id: AccountId) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let row = accounts::table.find(id).select(accounts::id);
+            row.for_no_key_update()
+                .first::<AccountId>(inner)
+                .optional()?;
+        }
+        Self::find(conn, id)
+    }
+
+    /// The names of the accounts.
+    pub(crate) fn names(
+        conn: &mut DbConnection,
+        ids: &[AccountId],
+    ) -> QueryResult<HashMap<AccountId, String>> {
+        let rows: Vec<(AccountId, String)> = accounts::table
+            .filter(accounts::id.eq_any(ids))
+            .select((accounts::id, accounts::name))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
+    }
+
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
         Self::query()
             .filter(accounts::name.eq(name))
@@ -102,6 +131,17 @@ impl Account {
         }
     }
 
+    /// Writes what an edit may change.
+    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
+        diesel::update(accounts::table.find(self.id))
+            .set((
+                accounts::name.eq(&self.name),
+                accounts::updated_at.eq(self.updated_at),
+            ))
+            .execute(conn)
+            .map(drop)
+    }
+
     pub(crate) fn list(conn: &mut DbConnection, page: &PageRequest) -> QueryResult<Paged<Self>> {
         let rows = Self::query()
             .filter(accounts::id.gt(page.after_id()))
@@ -113,6 +153,31 @@ impl Account {
 }
 
 impl ApiToken {
+    /// The token with its account.
+    pub(crate) fn find(
+        conn: &mut DbConnection,
+        id: ApiTokenId,
+    ) -> QueryResult<Option<(Self, Account)>> {
+        api_tokens::table
+            .inner_join(accounts::table)
+            .filter(api_tokens::id.eq(id))
+            .select((Self::columns(), Account::columns()))
+            .first(conn)
+            .optional()
+    }
+
+    /// The labels of the tokens.
+    pub(crate) fn labels(
+        conn: &mut DbConnection,
+        ids: &[ApiTokenId],
+    ) -> QueryResult<HashMap<ApiTokenId, String>> {
+        let rows: Vec<(ApiTokenId, String)> = api_tokens::table
+            .filter(api_tokens::id.eq_any(ids))
+            .select((api_tokens::id, api_tokens::label))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
+    }
+
     pub(crate) fn insert(conn: &mut DbConnection, token: &NewApiToken<'_>) -> QueryResult<Self> {
         diesel::insert_into(api_tokens::table)
             .values(token)

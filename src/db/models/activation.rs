@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend};
 use crate::db::models::Columns;
+use crate::db::models::customer::CustomerId;
 use crate::db::models::key::KeyId;
 use crate::db::models::product::ProductId;
 use crate::db::page::{Cursor, PageRequest, Paged};
@@ -57,6 +58,15 @@ pub(crate) struct ReleasedActivation {
     pub released_at: Timestamp,
     pub address: Option<String>,
     pub label: Option<String>,
+}
+
+/// Which activations a list shows; every condition that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ActivationFilter {
+    pub key: Option<KeyId>,
+    pub product: Option<ProductId>,
+    /// Whose key it is.
+    pub customer: Option<CustomerId>,
 }
 
 impl Activation {
@@ -164,8 +174,7 @@ impl Activation {
 
     pub(crate) fn list(
         conn: &mut DbConnection,
-        key: Option<KeyId>,
-        product: Option<ProductId>,
+        filter: &ActivationFilter,
         page: &PageRequest,
     ) -> QueryResult<Paged<(Self, Option<ActivationDetails>)>> {
         let mut query = activations::table
@@ -183,11 +192,14 @@ impl Activation {
                     .and(activations::installation_id.gt(after.text.clone()))),
             );
         }
-        if let Some(key) = key {
+        if let Some(key) = filter.key {
             query = query.filter(activations::key_id.eq(key));
         }
-        if let Some(product) = product {
+        if let Some(product) = filter.product {
             query = query.filter(keys::product_id.eq(product));
+        }
+        if let Some(customer) = filter.customer {
+            query = query.filter(keys::customer_id.eq(customer));
         }
         let rows = query
             .order((activations::key_id, activations::installation_id))
@@ -265,19 +277,21 @@ impl ReleasedActivation {
 
     pub(crate) fn list(
         conn: &mut DbConnection,
-        key: Option<KeyId>,
-        product: Option<ProductId>,
+        filter: &ActivationFilter,
         page: &PageRequest,
     ) -> QueryResult<Paged<Self>> {
         let mut query = activation_history::table
             .inner_join(keys::table)
             .filter(activation_history::id.gt(page.after_id()))
             .into_boxed();
-        if let Some(key) = key {
+        if let Some(key) = filter.key {
             query = query.filter(activation_history::key_id.eq(key));
         }
-        if let Some(product) = product {
+        if let Some(product) = filter.product {
             query = query.filter(keys::product_id.eq(product));
+        }
+        if let Some(customer) = filter.customer {
+            query = query.filter(keys::customer_id.eq(customer));
         }
         let rows = query
             .order(activation_history::id)

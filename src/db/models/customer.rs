@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
 use crate::db::models::account::AccountId;
-use crate::db::schema::customers;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{customers, keys, orders};
 use crate::db::types::row_id;
 
 row_id! {
@@ -18,14 +19,44 @@ row_id! {
 #[diesel(table_name = customers, check_for_backend(MultiBackend))]
 pub(crate) struct Customer {
     pub id: CustomerId,
+    pub account_id: AccountId,
     #[diesel(column_name = ref_)]
     pub reference: Option<String>,
     pub email: Option<String>,
     pub name: Option<String>,
     pub locale: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Set when the personal data was erased: the row stays, as orders and keys refer to it.
+    pub erased_at: Option<Timestamp>,
+}
+
+/// Which customers a list shows; every condition that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CustomerFilter {
+    /// Compared without regard to case.
+    pub email: Option<String>,
+    pub reference: Option<String>,
+    pub account: Option<AccountId>,
 }
 
 impl Customer {
+    pub(crate) fn find(conn: &mut DbConnection, id: CustomerId) -> QueryResult<Option<Self>> {
+        Self::query().find(id).first(conn).optional()
+    }
+
+    /// The customer, locked until the transaction ends where the database locks rows. (Not FOR UPDATE,
+    /// which every order and key that refers to it would wait for.)
+    pub(crate) fn lock(conn: &mut DbConnection, id: CustomerId) -> QueryResult<Option<Self>> {
+        if let DbConnection::Postgres(inner) = conn {
+            let row = customers::table.find(id).select(customers::id);
+            row.for_no_key_update()
+                .first::<CustomerId>(inner)
+                .optional()?;
+        }
+        Self::find(conn, id)
+    }
+
     pub(crate) fn find_many(conn: &mut DbConnection, ids: &[CustomerId]) -> QueryResult<Vec<Self>> {
         Self::query().filter(customers::id.eq_any(ids)).load(conn)
     }
@@ -123,6 +154,53 @@ impl Customer {
             ))
             .execute(conn)
             .map(drop)
+    }
+
+    /// Blanks what the row says of a person.
+    pub(crate) fn erase(&self, conn: &mut DbConnection, now: Timestamp) -> QueryResult<()> {
+        diesel::update(customers::table.find(self.id))
+            .set((
+                customers::ref_.eq(None::<String>),
+                customers::email.eq(None::<String>),
+                customers::email_folded.eq(None::<String>),
+                customers::name.eq(None::<String>),
+                customers::locale.eq(None::<String>),
+                customers::updated_at.eq(now),
+                customers::erased_at.eq(now),
+            ))
+            .execute(conn)
+            .map(drop)
+    }
+
+    /// How many orders name the customer, and how many keys are theirs.
+    pub(crate) fn counts(&self, conn: &mut DbConnection) -> QueryResult<(i64, i64)> {
+        let orders = orders::table.filter(orders::customer_id.eq(self.id));
+        let keys = keys::table.filter(keys::customer_id.eq(self.id));
+        Ok((
+            orders.count().get_result(conn)?,
+            keys.count().get_result(conn)?,
+        ))
+    }
+
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        filter: &CustomerFilter,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let mut query = Self::query()
+            .filter(customers::id.gt(page.after_id()))
+            .into_boxed();
+        if let Some(email) = &filter.email {
+            query = query.filter(customers::email_folded.eq(fold(email)));
+        }
+        if let Some(reference) = &filter.reference {
+            query = query.filter(customers::ref_.eq(reference.clone()));
+        }
+        if let Some(account) = filter.account {
+            query = query.filter(customers::account_id.eq(account));
+        }
+        let rows = query.order(customers::id).limit(page.fetch()).load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
     }
 }
 

@@ -3,10 +3,52 @@
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::DbConnection;
+use crate::db::connection::{DbConnection, MultiBackend};
 use crate::db::models::account::AccountId;
-use crate::db::schema::events;
-use crate::db::types::JsonObject;
+use crate::db::models::customer::CustomerId;
+use crate::db::page::{Cursor, PageRequest, Paged};
+use crate::db::schema::{events, keys, orders};
+use crate::db::types::{JsonObject, word_enum};
+
+word_enum! {
+    /// What kind of thing an event is about.
+    pub enum SubjectKind {
+        /// An account.
+        Account = "account",
+        /// An API token.
+        ApiToken = "api_token",
+        /// A customer.
+        Customer = "customer",
+        /// A generator.
+        Generator = "generator",
+        /// A key.
+        Key = "key",
+        /// Many keys at once.
+        Keys = "keys",
+        /// The keys of one import.
+        Lot = "lot",
+        /// An order.
+        Order = "order",
+        /// A product.
+        Product = "product",
+        /// A sequence.
+        Sequence = "sequence",
+        /// The keys that sign tokens.
+        SigningKeys = "signing_keys",
+        /// A person who signs in.
+        User = "user",
+    }
+}
+
+word_enum! {
+    /// Which events come first.
+    pub enum EventOrder {
+        /// The newest.
+        NewestFirst = "desc",
+        /// The oldest.
+        OldestFirst = "asc",
+    }
+}
 
 /// An event about to be written. `detail` holds before and after, never a key text or a token.
 #[derive(Debug, Insertable)]
@@ -18,9 +60,40 @@ pub(crate) struct NewEvent<'a> {
     pub account_id: Option<AccountId>,
     pub address: Option<&'a str>,
     pub request_id: Option<&'a str>,
-    pub subject_type: &'a str,
+    pub subject_type: SubjectKind,
     pub subject_id: Option<i64>,
     pub detail: Option<JsonObject>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, HasQuery)]
+#[diesel(table_name = events, check_for_backend(MultiBackend))]
+pub(crate) struct Event {
+    pub id: i64,
+    pub at: Timestamp,
+    pub action: String,
+    pub actor: String,
+    pub account_id: Option<AccountId>,
+    pub address: Option<String>,
+    pub request_id: Option<String>,
+    pub subject_type: SubjectKind,
+    pub subject_id: Option<i64>,
+    pub detail: Option<JsonObject>,
+}
+
+/// Which events a list shows; every condition that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventFilter {
+    pub action: Option<String>,
+    pub subject: Option<SubjectKind>,
+    pub subject_id: Option<i64>,
+    pub account: Option<AccountId>,
+    /// From this instant on.
+    pub since: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+    /// About this customer, their orders and their keys.
+    pub customer: Option<CustomerId>,
 }
 
 impl NewEvent<'_> {
@@ -29,5 +102,60 @@ impl NewEvent<'_> {
             .values(self)
             .execute(conn)
             .map(drop)
+    }
+}
+
+impl Event {
+    /// The events, in the order in which they were written, or the other way round.
+    pub(crate) fn list(
+        conn: &mut DbConnection,
+        filter: &EventFilter,
+        order: EventOrder,
+        page: &PageRequest,
+    ) -> QueryResult<Paged<Self>> {
+        let (mut query, id) = (Self::query().into_boxed(), events::subject_id);
+        if let Some(action) = &filter.action {
+            query = query.filter(events::action.eq(action.clone()));
+        }
+        if let Some(kind) = filter.subject {
+            query = query.filter(events::subject_type.eq(kind));
+        }
+        if let Some(subject) = filter.subject_id {
+            query = query.filter(id.eq(subject));
+        }
+        if let Some(account) = filter.account {
+            query = query.filter(events::account_id.eq(account));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(events::at.ge(since));
+        }
+        if let Some(until) = filter.until {
+            query = query.filter(events::at.lt(until));
+        }
+        if let Some(customer) = filter.customer {
+            let keys = keys::table
+                .filter(keys::customer_id.eq(customer))
+                .select(keys::id.nullable());
+            let orders = orders::table
+                .filter(orders::customer_id.eq(customer))
+                .select(orders::id.nullable());
+            let kind = events::subject_type;
+            let of_key = kind.eq(SubjectKind::Key).and(id.eq_any(keys));
+            let of_order = kind.eq(SubjectKind::Order).and(id.eq_any(orders));
+            let of_customer = kind.eq(SubjectKind::Customer).and(id.eq(customer.0));
+            query = query.filter(of_customer.or(of_order).or(of_key));
+        }
+        let after = page.after.as_ref().map(|cursor| cursor.id);
+        query = match (order, after) {
+            (EventOrder::NewestFirst, Some(after)) => query.filter(events::id.lt(after)),
+            (EventOrder::OldestFirst, Some(after)) => query.filter(events::id.gt(after)),
+            (_, None) => query,
+        };
+        query = match order {
+            EventOrder::NewestFirst => query.order(events::id.desc()),
+            EventOrder::OldestFirst => query.order(events::id.asc()),
+        };
+        let rows = query.limit(page.fetch()).load(conn)?;
+        Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id)))
     }
 }

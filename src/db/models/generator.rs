@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -66,6 +68,18 @@ impl Deref for Generator {
 impl Generator {
     pub(crate) fn find(conn: &mut DbConnection, id: GeneratorId) -> QueryResult<Option<Self>> {
         Self::query().find(id).first(conn).optional()
+    }
+
+    /// The names of the generators.
+    pub(crate) fn names(
+        conn: &mut DbConnection,
+        ids: &[GeneratorId],
+    ) -> QueryResult<HashMap<GeneratorId, String>> {
+        let rows: Vec<(GeneratorId, String)> = generators::table
+            .filter(generators::id.eq_any(ids))
+            .select((generators::id, generators::name))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
     }
 
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {

@@ -15,6 +15,8 @@ pub(crate) const SERVE_WAITING_ORDERS: &str = "serve_waiting_orders";
 pub(crate) const RECHECK_WAITING_ORDERS: &str = "recheck_waiting_orders";
 /// Deletes the unassigned keys of a deleted sequence (`sequence`: its id).
 pub(crate) const DELETE_KEYS: &str = "delete_keys";
+/// Erases what is noted about a customer beside their own row (`customer`: its id).
+pub(crate) const ERASE_CUSTOMER: &str = "erase_customer";
 
 word_enum! {
     /// Where a job stands. A job that is done is gone.

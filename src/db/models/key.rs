@@ -149,6 +149,17 @@ impl Key {
             .load(conn)
     }
 
+    /// The prefixes and versions that the numbers of these keys have.
+    pub(crate) fn number_parts(
+        conn: &mut DbConnection,
+        ids: &[KeyId],
+    ) -> QueryResult<Vec<(KeyId, String, i64)>> {
+        keys::table
+            .filter(keys::id.eq_any(ids))
+            .select((keys::id, keys::number_prefix, keys::number_version))
+            .load(conn)
+    }
+
     /// As [`Key::find`], locked until the transaction ends where the database locks rows.
     pub(crate) fn lock(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
         Ok(Self::lock_many(conn, &[id])?.pop())

@@ -122,6 +122,11 @@ impl Lot {
         Ok(updated == 1)
     }
 
+    /// How many keys were staged in the lot.
+    pub(crate) fn size(conn: &mut DbConnection, id: LotId) -> QueryResult<i64> {
+        lots::table.find(id).select(lots::staged).first(conn)
+    }
+
     /// Makes every key of the lot visible at once; `false` when it was given up meanwhile.
     pub(crate) fn publish(conn: &mut DbConnection, id: LotId, now: Timestamp) -> QueryResult<bool> {
         let updated = diesel::update(lots::table.filter(is_open(id)))

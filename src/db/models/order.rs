@@ -1,5 +1,7 @@
 //! Orders, their lines, and the statuses that they can have.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -266,6 +268,18 @@ impl Order {
 
     pub(crate) fn find_many(conn: &mut DbConnection, ids: &[OrderId]) -> QueryResult<Vec<Self>> {
         Self::query().filter(orders::id.eq_any(ids)).load(conn)
+    }
+
+    /// The shops' own names for the orders.
+    pub(crate) fn references(
+        conn: &mut DbConnection,
+        ids: &[OrderId],
+    ) -> QueryResult<HashMap<OrderId, String>> {
+        let rows: Vec<(OrderId, String)> = orders::table
+            .filter(orders::id.eq_any(ids))
+            .select((orders::id, orders::ref_))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {

@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -87,17 +89,6 @@ impl Product {
         Self::query().find(id).first(conn)
     }
 
-    /// The skus of the products.
-    pub(crate) fn skus(
-        conn: &mut DbConnection,
-        ids: &[ProductId],
-    ) -> QueryResult<Vec<(ProductId, String)>> {
-        products::table
-            .filter(products::id.eq_any(ids))
-            .select((products::id, products::sku))
-            .load(conn)
-    }
-
     pub(crate) fn find_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
         Self::query()
             .filter(products::sku.eq(sku))
@@ -135,6 +126,18 @@ impl Product {
 
     pub(crate) fn find_many(conn: &mut DbConnection, skus: &[String]) -> QueryResult<Vec<Self>> {
         Self::query().filter(products::sku.eq_any(skus)).load(conn)
+    }
+
+    /// The skus of the products.
+    pub(crate) fn skus(
+        conn: &mut DbConnection,
+        ids: &[ProductId],
+    ) -> QueryResult<HashMap<ProductId, String>> {
+        let rows: Vec<(ProductId, String)> = products::table
+            .filter(products::id.eq_any(ids))
+            .select((products::id, products::sku))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
     }
 
     /// Takes a sequence away from every product that uses it.

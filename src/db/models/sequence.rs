@@ -1,5 +1,7 @@
 //! Sequences: named collections of keys.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
@@ -80,11 +82,28 @@ impl Sequence {
     pub(crate) fn names(
         conn: &mut DbConnection,
         ids: &[SequenceId],
-    ) -> QueryResult<Vec<(SequenceId, String)>> {
-        sequences::table
+    ) -> QueryResult<HashMap<SequenceId, String>> {
+        let rows: Vec<(SequenceId, String)> = sequences::table
             .filter(sequences::id.eq_any(ids))
             .select((sequences::id, sequences::name))
-            .load(conn)
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The live ones of these names.
+    pub(crate) fn ids_of_names(
+        conn: &mut DbConnection,
+        names: &[String],
+    ) -> QueryResult<HashMap<String, SequenceId>> {
+        let rows: Vec<(String, SequenceId)> = sequences::table
+            .filter(
+                sequences::name
+                    .eq_any(names)
+                    .and(sequences::deleted_at.is_null()),
+            )
+            .select((sequences::name, sequences::id))
+            .load(conn)?;
+        Ok(rows.into_iter().collect())
     }
 
     /// The live sequence of this name.
