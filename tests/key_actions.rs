@@ -34,7 +34,9 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
 async fn stock(app: &TestApp, count: usize) {
     let keys = names("K", count);
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    app.admin.make_stocked_product("editor", "", &keys).await;
+    app.admin
+        .make_stocked_product("editor", "wait=true", &keys)
+        .await;
 }
 
 on_both_databases! {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, on_both_databases};
@@ -152,7 +153,6 @@ impl Play<'_> {
 
     /// Sends one step; a refusal is as good as an answer.
     async fn send(&mut self, step: &Step) {
-        let admin = self.app.admin.clone();
         let ids: Vec<i64> = self
             .keys()
             .await
@@ -160,63 +160,70 @@ impl Play<'_> {
             .map(|key| key["id"].as_i64().unwrap())
             .collect();
         let id = |key: usize| ids.get(key % ids.len().max(1)).copied().unwrap_or(i64::MAX);
+        let (method, path, body) = self.request(step, id);
+        let admin = &self.app.admin;
+        let answer = admin.send(admin.request(method, &path).json(&body)).await;
+        assert!(answer.status < 500, "{step:?}: {}", answer.text);
+    }
+
+    /// What a step sends, `id` being that of a key's number.
+    fn request(&mut self, step: &Step, id: impl Fn(usize) -> i64) -> (Method, String, Value) {
         let of = |key: usize| format!("/v1/keys/{}", id(key));
-        let answer = match step {
+        let edit = |key: usize, body: Value| (Method::PATCH, of(key), body);
+        let post = |path: String, body: Value| (Method::POST, path, body);
+        match step {
             Step::Report {
                 order,
                 status,
                 quantity,
             } => {
-                admin
-                    .order(&self.order(*order), &self.sku(0), *quantity, status)
-                    .await
+                let lines = json!([{ "sku": self.sku(0), "quantity": quantity }]);
+                let path = format!("/v1/orders/{}", self.order(*order));
+                (
+                    Method::PUT,
+                    path,
+                    json!({ "status": status, "lines": lines }),
+                )
             }
-            Step::Act { key, action } => {
-                admin
-                    .post(&format!("{}/{action}", of(*key)), json!({}))
-                    .await
-            }
+            Step::Act { key, action } => post(format!("{}/{action}", of(*key)), json!({})),
             Step::Bulk { keys, action } => {
                 let ids: Vec<i64> = keys.iter().map(|key| id(*key)).collect();
-                admin
-                    .post("/v1/keys/bulk", json!({ "ids": ids, "action": action }))
-                    .await
+                post(
+                    "/v1/keys/bulk".into(),
+                    json!({ "ids": ids, "action": action }),
+                )
             }
-            Step::SetStatus { key, status } => {
-                admin.patch(&of(*key), json!({ "status": status })).await
-            }
-            Step::Give { key, order } => {
-                let body = json!({ "order": self.order(*order), "product": self.sku(0) });
-                admin.patch(&of(*key), body).await
-            }
-            Step::TakeOff { key } => admin.patch(&of(*key), json!({ "order": null })).await,
-            Step::Bind { key, product } => {
-                let product = product.map(|product| self.sku(product));
-                admin.patch(&of(*key), json!({ "product": product })).await
-            }
+            Step::SetStatus { key, status } => edit(*key, json!({ "status": status })),
+            Step::Give { key, order } => edit(
+                *key,
+                json!({ "order": self.order(*order), "product": self.sku(0) }),
+            ),
+            Step::TakeOff { key } => edit(*key, json!({ "order": null })),
+            Step::Bind { key, product } => edit(
+                *key,
+                json!({ "product": product.map(|product| self.sku(product)) }),
+            ),
             Step::Expire { key, days } => {
-                let at = days.map(|days| self.app.clock.now().plus_days(days).to_string());
-                admin.patch(&of(*key), json!({ "expires_at": at })).await
+                let now = self.app.clock.now();
+                edit(
+                    *key,
+                    json!({ "expires_at": days.map(|days| now.plus_days(days).to_string()) }),
+                )
             }
-            Step::Replace { key } => {
-                let body = json!({ "key": self.text() });
-                admin.post(&format!("{}/replace", of(*key)), body).await
-            }
-            Step::Delete { key } => admin.delete(&of(*key)).await,
+            Step::Replace { key } => post(
+                format!("{}/replace", of(*key)),
+                json!({ "key": self.text() }),
+            ),
+            Step::Delete { key } => (Method::DELETE, of(*key), json!({})),
             Step::Enter { status } => {
-                let body = json!({ "key": self.text(), "sequence": self.sku(0), "status": status });
-                admin.post("/v1/keys", body).await
+                let body = json!({ "key": self.text(), "product": self.sku(0), "status": status });
+                post("/v1/keys".into(), body)
             }
-            Step::IssueAgain { order } => {
-                admin
-                    .post(
-                        &format!("/v1/orders/{}/issue", self.order(*order)),
-                        json!({}),
-                    )
-                    .await
-            }
-        };
-        assert!(answer.status < 500, "{step:?}: {}", answer.text);
+            Step::IssueAgain { order } => post(
+                format!("/v1/orders/{}/issue", self.order(*order)),
+                json!({}),
+            ),
+        }
     }
 
     /// Plays one step and looks at everything afterwards.
