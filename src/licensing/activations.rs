@@ -1,5 +1,7 @@
 //! Activations as staff see them.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -76,37 +78,32 @@ pub(crate) fn list_activations(
         None => None,
     };
     if query.open {
-        let Paged { items, next } = Activation::list(conn, query.key, product, page)?;
-        let items = items
-            .into_iter()
-            .map(|(activation, details)| {
-                Ok(open_view(
-                    number_of(conn, activation.key_id)?,
-                    activation,
-                    details,
-                ))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Paged { items, next })
+        let page = Activation::list(conn, query.key, product, page)?;
+        let numbers = Numbers::load(conn, page.items.iter().map(|(row, _)| row.key_id))?;
+        Ok(page.map(|(activation, details)| {
+            open_view(numbers.of(activation.key_id), activation, details)
+        }))
     } else {
-        let Paged { items, next } = ReleasedActivation::list(conn, query.key, product, page)?;
-        let items = items
-            .into_iter()
-            .map(|activation| {
-                Ok(released_view(
-                    number_of(conn, activation.key_id)?,
-                    activation,
-                ))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Paged { items, next })
+        let page = ReleasedActivation::list(conn, query.key, product, page)?;
+        let numbers = Numbers::load(conn, page.items.iter().map(|row| row.key_id))?;
+        Ok(page.map(|activation| released_view(numbers.of(activation.key_id), activation)))
     }
 }
 
-fn number_of(conn: &mut DbConnection, key: KeyId) -> Result<String> {
-    Ok(Key::find(conn, key)?
-        .map(|key| number::full(&key))
-        .unwrap_or_default())
+/// The numbers of the keys on a page.
+struct Numbers(HashMap<KeyId, String>);
+
+impl Numbers {
+    fn load(conn: &mut DbConnection, keys: impl Iterator<Item = KeyId>) -> Result<Self> {
+        let ids: BTreeSet<KeyId> = keys.collect();
+        let ids: Vec<KeyId> = ids.into_iter().collect();
+        let keys = Key::find_many(conn, &ids)?.into_iter();
+        Ok(Self(keys.map(|key| (key.id, number::full(&key))).collect()))
+    }
+
+    fn of(&self, key: KeyId) -> String {
+        self.0.get(&key).cloned().unwrap_or_default()
+    }
 }
 
 fn open_view(
