@@ -68,4 +68,53 @@ on_both_databases! {
         }
         assert_eq!((seen, sizes), (keys, vec![10, 10, 5]));
     }
+
+    async fn keys_are_found_by_every_fact_and_by_members_of_extra(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
+        app.admin.order("1", "editor", 2, "completed").await.ok();
+        app.pass_seconds(60);
+        let body = json!({ "key": "M1", "sequence": "editor", "extra": {
+            "po": "7 & 8", "seats": 12, "vip": true, "acme.po": "x", "quote\"'`": "y", "nul": "a\0b", "none": null,
+        } });
+        app.admin.post("/v1/keys", body).await.ok();
+        app.admin.patch("/v1/keys/3", json!({ "extra": { "po": "7", "seats": "12" } })).await.ok();
+        app.admin.post("/v1/keys/1/suspend", json!({})).await.ok();
+        app.admin.post("/v1/keys/2/terminate", json!({})).await.ok();
+        for (query, expected) in [
+            ("suspended=true", vec![1]), ("suspended=false", vec![2, 3, 4]),
+            ("terminated=true", vec![2]), ("terminated=false", vec![1, 3, 4]),
+            ("assigned=true", vec![1, 2]), ("assigned=false", vec![3, 4]),
+            ("source=manual", vec![4]), ("source=import&assigned=false", vec![3]),
+            ("created_since=2026-11-22T10:01:00Z", vec![4]), ("created_until=2026-11-22T10:01:00Z", vec![1, 2, 3]),
+            ("assigned_since=2026-11-22T10:00:00Z", vec![1, 2]), ("assigned_until=2026-11-22T10:00:00Z", vec![]),
+            ("extra.po=7+%26+8", vec![4]), ("extra.po=7", vec![3]), ("extra.po=%25", vec![]),
+            ("extra.seats=12", vec![3, 4]), ("extra.vip=true", vec![4]), ("extra.vip=1", vec![]),
+            ("extra.quote%22%27%60=y", vec![4]), ("extra.acme.po=x", vec![4]), ("extra.=x", vec![]),
+            ("extra.none=null", vec![]), ("extra.seats=12&extra.po=7", vec![3]),
+        ] {
+            let list = app.admin.get(&format!("/v1/keys?{query}")).await.ok();
+            let found: Vec<i64> = list["items"].as_array().unwrap().iter().map(|key| key["id"].as_i64().unwrap()).collect();
+            assert_eq!(found, expected, "{query}");
+        }
+        for query in ["extra.po=1&extra.po=2", "extra.po=%00", "extra=x", "suspended=1", "source=thin+air"] {
+            app.admin.get(&format!("/v1/keys?{query}")).await.refused(422, "validation_failed");
+        }
+    }
+
+    async fn a_list_says_what_each_key_says_alone(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
+        app.admin.make_stocked_product("viewer", "", &["V1"]).await;
+        let order = json!({ "status": "completed", "customer": { "ref": "c-1" }, "lines": [{ "sku": "editor" }, { "sku": "viewer" }] });
+        app.admin.put("/v1/orders/1", order).await.ok();
+        for installation in 0..70 {
+            app.software().activate("K1", &format!("m{installation}")).await.ok();
+        }
+        app.software().activate("V1", "m1").await.ok();
+        let list = app.admin.get("/v1/keys").await.ok();
+        let counts: Vec<i64> = list["items"].as_array().unwrap().iter().map(|key| key["activations"].as_i64().unwrap()).collect();
+        assert_eq!(counts, [70, 0, 0, 1]);
+        for key in list["items"].as_array().unwrap() {
+            assert_eq!(app.admin.get(&format!("/v1/keys/{}", key["id"])).await.ok(), *key);
+        }
+    }
 }

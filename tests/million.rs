@@ -143,7 +143,7 @@ processes_on_both_databases! {
                 assert_eq!(report["added"], MILLION);
             }).await;
 
-            let response = admin.send_streaming("/v1/keys/export?sequence=million&format=jsonl").await;
+            let response = stream(&admin, "/v1/keys/export?sequence=million&format=jsonl").await;
             let mut lines = 0;
             let mut pieces = response.bytes_stream();
             while let Some(piece) = pieces.next().await {
@@ -224,7 +224,7 @@ processes_on_both_databases! {
             assert_eq!(admin.post_bytes(path, "text/plain", text(0)).await.ok()["added"], MILLION);
 
             // A client that leaves in the middle of an export, and a command that is killed.
-            let response = admin.send_streaming("/v1/keys/export?sequence=million").await;
+            let response = stream(&admin, "/v1/keys/export?sequence=million").await;
             let mut pieces = response.bytes_stream();
             let mut read = 0;
             while read < 10_000_000 {
@@ -247,6 +247,12 @@ processes_on_both_databases! {
         assert!(server.terminate().0.success());
         database.check_integrity();
     }
+}
+
+/// Gets something of which the body is read bit by bit.
+async fn stream(admin: &Persona, path: &str) -> reqwest::Response {
+    let request = admin.request(reqwest::Method::GET, path);
+    request.send().await.unwrap()
 }
 
 fn count(database: &TestDatabase) -> i64 {

@@ -258,6 +258,10 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal>
                     .map_or(message.as_str(), |cut| cut.0);
                 invalid_member("body", &field, detail)
             }
+            // A null where a word must stand is reported as if it were no JSON.
+            _ if serde_json::from_slice::<serde_json::Value>(body).is_ok() => {
+                invalid_member("body", &field, "must be a value of another type")
+            }
             _ => malformed(&error),
         }
     })?;

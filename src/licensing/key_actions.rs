@@ -221,18 +221,7 @@ impl App {
             .db
             .write(move |tx| move_key(tx, &cx, id, what, reason.as_deref()))
             .await?;
-        self.serve_restocked(restocked).await;
+        self.serve_after_publishing(&restocked).await;
         Ok(())
-    }
-
-    /// Serves whoever waits for keys of these sequences, before the caller is answered: so that nobody who
-    /// hears of a key gets it before those who wait.
-    pub(crate) async fn serve_restocked(&self, restocked: Restocked) {
-        for sequence in restocked {
-            if let Err(error) = self.serve_waiting_orders(sequence).await {
-                tracing::warn!(%error, "waiting orders are left to the job");
-            }
-            self.nudge_jobs();
-        }
     }
 }

@@ -161,7 +161,7 @@ impl App {
             report.add(done);
             restocked.extend(more);
         }
-        self.serve_restocked(restocked).await;
+        self.serve_after_publishing(&restocked).await;
         Ok(report)
     }
 }

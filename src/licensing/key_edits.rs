@@ -8,6 +8,7 @@ use super::idempotency::{self, Made, Repeatable};
 use super::key_actions::{self, Restocked};
 use super::key_binding::{self, Binding, wrong};
 use super::key_moves::{self, KeyMove};
+use super::mint::Terms;
 use super::text::{Extra, KeyText};
 use super::{number, orders};
 use crate::app::App;
@@ -18,11 +19,8 @@ use crate::db::models::lot::Lot;
 use crate::db::models::order::OrderLine;
 use crate::db::models::product::Product;
 use crate::db::{DbConnection, ids};
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::signing::vault::Vault;
-
-/// The longest validity, in days.
-const MAX_DAYS: i64 = 36_500;
 
 /// An edit: what is `None` stays, and has its default on a new key.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +151,7 @@ pub(crate) fn text_is_taken() -> Refusal {
 }
 
 /// Writes the patch on a key in memory. Whoever names an order or a customer of a key that nobody has
-/// gives it to them.
+/// gives it to them; so does, to somebody who is not named, whoever makes it `sold` or `delivered`.
 fn apply(
     tx: &mut DbConnection,
     cx: &Context,
@@ -176,8 +174,10 @@ fn apply(
         key.order_id = order.as_ref().map(|order| order.id);
     }
     key.customer_id = binding.customer.unwrap_or(key.customer_id);
-    let has_owner = key.order_id.is_some() || key.customer_id.is_some();
-    if key.assigned_at.is_none() && has_owner {
+    let is_given = key.order_id.is_some()
+        || key.customer_id.is_some()
+        || matches!(patch.status, Some(KeyStatus::Sold | KeyStatus::Delivered));
+    if key.assigned_at.is_none() && is_given {
         let product = key.product_id.ok_or_else(|| {
             wrong(
                 "product",
@@ -230,16 +230,12 @@ fn follow_orders(tx: &mut DbConnection, cx: &Context, binding: Binding) -> Resul
 }
 
 fn check(patch: &KeyPatch) -> Result<()> {
-    let mut errors = Vec::new();
-    let days = patch.valid_for_days.flatten();
-    if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
-        let detail = format!("must be from 1 to {MAX_DAYS}, or null for no limit");
-        errors.push(FieldError::new("valid_for_days", "out_of_range", detail));
-    }
-    if patch.max_activations.flatten().is_some_and(|max| max < 1) {
-        let detail = "must be 1 or more, or null for any number";
-        errors.push(FieldError::new("max_activations", "out_of_range", detail));
-    }
+    let terms = Terms {
+        expires_at: None,
+        valid_for_days: patch.valid_for_days.flatten(),
+        max_activations: patch.max_activations.flatten(),
+    };
+    let errors = terms.check();
     if errors.is_empty() {
         Ok(())
     } else {
@@ -370,7 +366,7 @@ impl App {
     ) -> Result<Made<Restocked>> {
         let vault = std::sync::Arc::clone(&self.vault);
         let number_prefix = self.config.products.number_prefix.clone();
-        let mut made = self
+        let made = self
             .db
             .write(move |tx| {
                 idempotency::once(tx, &cx, call.as_ref(), |tx| {
@@ -383,8 +379,8 @@ impl App {
                 })
             })
             .await?;
-        if let Some(restocked) = &mut made.now {
-            self.serve_restocked(std::mem::take(restocked)).await;
+        if let Some(restocked) = &made.now {
+            self.serve_after_publishing(restocked).await;
         }
         Ok(made)
     }
@@ -398,7 +394,7 @@ impl App {
             .db
             .write(move |tx| update_key(tx, &cx, id, &patch))
             .await?;
-        self.serve_restocked(restocked).await;
+        self.serve_after_publishing(&restocked).await;
         Ok(())
     }
 }

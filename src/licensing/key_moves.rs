@@ -125,9 +125,7 @@ pub(crate) fn assign(key: &mut Key, product: &Product, wanted: Option<KeyStatus>
     key.number_prefix.clone_from(&product.number_prefix);
     key.assigned_at = Some(now);
     key.delivered_at = (value == KeyStatus::Delivered).then_some(now);
-    if let Some(days) = key.valid_for_days {
-        key.expires_at = Some(now.plus_days(days));
-    }
+    key.expires_at = key.terms().at_issue(now).expires_at;
 }
 
 /// Disables a key because its order was refunded or cancelled. What staff disabled stays theirs.
@@ -263,7 +261,7 @@ fn why_not(key: &Key, to: KeyStatus) -> String {
     } else if key.assigned_at.is_some() {
         format!("The key is {from}: once assigned, a key never becomes {to}.")
     } else {
-        format!("The key is {from}; to make it {to}, name the order or the customer that gets it.")
+        format!("The key is {from}; it becomes {to} by being assigned.")
     }
 }
 

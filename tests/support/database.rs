@@ -117,6 +117,7 @@ impl TestDatabase {
             0,
             "an assigned key is in stock"
         );
+        self.check_stock();
         let half_issued = "SELECT COUNT(*) AS number FROM orders o WHERE (issue_state = 'done') <> \
             EXISTS (SELECT 1 FROM keys k WHERE k.order_id = o.id)";
         assert_eq!(
@@ -130,6 +131,38 @@ impl TestDatabase {
             number(&mut conn, miscounted),
             0,
             "a count of activations is wrong"
+        );
+    }
+
+    /// Stock is exactly the keys that are for sale: active, never assigned, published (those that have
+    /// expired may or may not have been taken out yet), each in its own place.
+    pub(crate) fn check_stock(&self) {
+        let mut conn = self.connect();
+        let misplaced = "SELECT COUNT(*) AS number FROM stock s LEFT JOIN keys k ON k.id = s.key_id \
+            WHERE k.id IS NULL OR k.status <> 'active' OR k.assigned_at IS NOT NULL \
+            OR k.sequence_id <> s.sequence_id OR COALESCE(k.product_id, 0) <> s.product_id OR k.lot_id <> s.lot_id";
+        assert_eq!(
+            number(&mut conn, misplaced),
+            0,
+            "something is in stock that is not for sale, or at the wrong place"
+        );
+        let missing = "SELECT COUNT(*) AS number FROM keys k JOIN lots l ON l.id = k.lot_id \
+            JOIN sequences q ON q.id = k.sequence_id WHERE k.status = 'active' AND k.assigned_at IS NULL \
+            AND k.expires_at IS NULL AND l.published_at IS NOT NULL AND q.deleted_at IS NULL \
+            AND NOT EXISTS (SELECT 1 FROM stock s WHERE s.key_id = k.id)";
+        assert_eq!(
+            number(&mut conn, missing),
+            0,
+            "a key that is for sale is not in stock"
+        );
+        let undecided = "SELECT COUNT(*) AS number FROM keys k WHERE (assigned_at IS NOT NULL) <> \
+            (COALESCE(status_before, status) IN ('sold', 'delivered')) \
+            OR (assigned_at IS NULL AND (order_id IS NOT NULL OR customer_id IS NOT NULL)) \
+            OR (disabled_by_order AND status <> 'disabled')";
+        assert_eq!(
+            number(&mut conn, undecided),
+            0,
+            "a key stands where no key may"
         );
     }
 }

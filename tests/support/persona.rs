@@ -53,11 +53,6 @@ impl Persona {
         }
     }
 
-    /// Gets something of which the body is read bit by bit.
-    pub(crate) async fn send_streaming(&self, path: &str) -> reqwest::Response {
-        self.request(Method::GET, path).send().await.unwrap()
-    }
-
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }

@@ -176,11 +176,11 @@ fn member_is(conn: &DbConnection) -> (&'static str, &'static str, &'static str) 
              ELSE CAST(member.value AS TEXT) END = ",
             ")",
         ),
-        // PostgreSQL refuses to read JSON that has U+0000 in it.
+        // PostgreSQL refuses to read JSON that has U+0000 in it anywhere.
         DbConnection::Postgres(_) => (
-            "CASE WHEN strpos(keys.extra, '\\u0000') = 0 THEN keys.extra::json ->> ",
+            "replace(keys.extra, '\\u0000', '\\ufffd')::json ->> ",
             " = ",
-            " ELSE FALSE END",
+            "",
         ),
     }
 }
