@@ -236,4 +236,36 @@ on_both_databases! {
         assert_eq!(import.await.unwrap()["added"], 20_000);
         app.software().activate("K19999", "m1").await.ok();
     }
+
+    /// [SHOP-30, SHOP-40, SHOP-49]
+    async fn keys_come_in_for_an_order_and_are_its_keys(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        app.admin.order("1", "editor", 2, "payment_received").await.ok();
+        let report = app.admin.import("editor", "product=editor&order=1&valid_for_days=5", &["K1", "K2"]).await.ok();
+        assert_eq!(report["added"], 2);
+        let order = app.admin.get("/v1/orders/1").await;
+        assert_eq!(order.keys(), ["K1", "K2"]);
+        let order = order.ok();
+        assert_eq!((&order["issue_state"], &order["state"]), (&json!("done"), &json!("completed")));
+        app.software().activate("K1", "m1").await.ok();
+
+        let generator = app.admin.post("/v1/generators", json!({ "name": "g" })).await.ok()["id"].clone();
+        app.admin.order("2", "editor", 1, "pending").await.ok();
+        let body = json!({ "quantity": 1, "product": "editor", "order": "2", "status": "sold" });
+        app.admin.post(&format!("/v1/generators/{generator}/generate"), body).await.ok();
+        let key = app.admin.get("/v1/keys?order=2").await.ok()["items"][0].clone();
+        assert_eq!((&key["status"], &key["product"]), (&json!("sold"), &json!("editor")));
+        // It has keys: payment brings no others [UC-70].
+        assert_eq!(app.admin.order("2", "editor", 1, "completed").await.keys().len(), 1);
+
+        for (query, field) in [("order=1", "product"), ("product=editor&order=1&status=active", "status")] {
+            let problem = app.admin.import("editor", query, &["K3"]).await.refused(422, "validation_failed");
+            assert_eq!(problem["errors"][0]["field"], field);
+        }
+        app.admin.import("editor", "product=editor&order=77", &["K3"]).await.refused(404, "order_not_found");
+        let many: Vec<String> = (0..999).map(|key| format!("M{key}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        app.admin.import("editor", "product=editor&order=1", &many).await.refused(422, "validation_failed");
+        assert_eq!(app.admin.get("/v1/orders/1").await.keys().len(), 2);
+    }
 }

@@ -18,6 +18,7 @@ use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::generate::{Generate, Generated};
 use crate::licensing::generators::{self, GeneratorView};
 use crate::licensing::idempotency;
+use crate::licensing::staging::NamedOrder;
 use crate::licensing::text::{Name, Text};
 
 /// A part of a pattern; may be empty.
@@ -84,8 +85,12 @@ pub(crate) struct GenerateBody {
     sequence: Option<Name>,
     /// The sku of the only product that may take them.
     product: Option<Name>,
-    /// `active` by default: for sale.
+    /// `active`, for sale, by default; with an order `sold` or `delivered`, as the product says.
     status: Option<KeyStatus>,
+    /// The `ref` of the order that they are for; takes `product`.
+    order: Option<Name>,
+    /// The name of its shop, where several have such an order.
+    shop: Option<Name>,
     /// Days that they are valid from their purchase on; the generator's by default.
     valid_for_days: Option<i64>,
 }
@@ -207,7 +212,11 @@ pub(crate) async fn generate_keys(
         quantity: body.quantity,
         sequence: body.sequence.map(Name::into_string),
         product: body.product.map(Name::into_string),
-        status: body.status.unwrap_or(KeyStatus::Active),
+        status: body.status,
+        order: body.order.map(|reference| NamedOrder {
+            reference: reference.into_string(),
+            shop: body.shop.map(Name::into_string),
+        }),
         valid_for_days: body.valid_for_days,
         repeatable,
     };

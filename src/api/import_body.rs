@@ -4,7 +4,6 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, web};
 use futures_util::StreamExt;
 
-use crate::db::models::key::KeyStatus;
 use crate::error::{Code, FieldError, Refusal, Result};
 use crate::licensing::import::{ImportHandle, ReadImport};
 use crate::licensing::import_format::{Format, FormatOptions, Header};
@@ -115,9 +114,4 @@ fn media_type(request: &HttpRequest) -> Option<String> {
     let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
     let media_type = value.split(';').next().unwrap_or_default();
     Some(media_type.trim().to_ascii_lowercase())
-}
-
-/// The status that keys get: `active` unless another is wanted.
-pub(super) fn status(wanted: Option<KeyStatus>) -> KeyStatus {
-    wanted.unwrap_or(KeyStatus::Active)
 }

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use super::auth::{LookAtImports, Push};
 use super::call::Call;
 use super::extract::{Filter, Nothing, Page};
-use super::import_body::{self, FormatQuery, feed};
+use super::import_body::{FormatQuery, feed};
 use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::clock::Timestamp;
@@ -18,6 +18,7 @@ use crate::licensing::import::{CreateMissing, ImportOptions, ImportReport, Purpo
 use crate::licensing::import_format::Format;
 use crate::licensing::import_view::{self, ImportView};
 use crate::licensing::mint::Terms;
+use crate::licensing::staging::NamedOrder;
 use crate::licensing::text::Name;
 
 /// Imports of more lines than this are answered with 202 once their text has been read.
@@ -41,9 +42,15 @@ pub(crate) struct ImportQuery {
     /// The sku of the only product that may take the keys.
     #[param(value_type = Option<String>)]
     product: Option<Name>,
-    /// `active` by default.
+    /// `active`, for sale, by default; with an order `sold` or `delivered`, as the product says.
     #[param(inline)]
     status: Option<KeyStatus>,
+    /// The `ref` of the order that the keys are for; takes `product`.
+    #[param(value_type = Option<String>)]
+    order: Option<Name>,
+    /// The name of its shop, where several have such an order.
+    #[param(value_type = Option<String>)]
+    shop: Option<Name>,
     /// When the keys stop to admit activations.
     #[param(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
@@ -182,7 +189,11 @@ fn options(
         format: format.options(request, plain)?,
         sequence,
         product: query.product.map(Name::into_string),
-        status: import_body::status(query.status),
+        status: query.status,
+        order: query.order.map(|reference| NamedOrder {
+            reference: reference.into_string(),
+            shop: query.shop.map(Name::into_string),
+        }),
         terms: Terms {
             expires_at: query.expires_at,
             valid_for_days: query.valid_for_days,

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::print_line;
-use super::work::{Worker, unless_failed};
+use super::work::{Worker, named_order, unless_failed};
 use crate::config::Config;
 use crate::control::work::{GenerateWork, Outcome, Work};
 use crate::db::models::generator::GeneratorId;
@@ -24,9 +24,15 @@ pub(super) struct Generate {
     /// The sku of the only product that may take them
     #[arg(long)]
     product: Option<String>,
-    /// active, inactive, sold, delivered or disabled
-    #[arg(long, default_value = "active")]
-    status: KeyStatus,
+    /// active, inactive, sold, delivered or disabled; by default for sale, or sold to the order
+    #[arg(long)]
+    status: Option<KeyStatus>,
+    /// The ref of the order that the keys are for
+    #[arg(long, requires = "product")]
+    order: Option<String>,
+    /// The name of its shop, where several have such an order
+    #[arg(long, requires = "order")]
+    shop: Option<String>,
     /// Days that they are valid from their purchase on; the generator's by default
     #[arg(long, value_name = "DAYS")]
     valid_for_days: Option<i64>,
@@ -40,6 +46,7 @@ impl Generate {
             sequence: self.sequence,
             product: self.product,
             status: self.status,
+            order: named_order(self.order, self.shop),
             valid_for_days: self.valid_for_days,
         };
         let outcome = Worker::find(config)?.carry_out(Work::Generate(work))?;

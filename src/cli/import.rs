@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::serve::runtime;
-use super::work::{Worker, ask, list, unless_failed};
+use super::work::{Worker, ask, list, named_order, unless_failed};
 use super::{note, print_line};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -47,9 +47,15 @@ pub(super) struct Import {
     /// The sku of the only product that may take the keys
     #[arg(long)]
     product: Option<String>,
-    /// active, inactive, sold, delivered or disabled
-    #[arg(long, default_value = "active")]
-    status: KeyStatus,
+    /// active, inactive, sold, delivered or disabled; by default for sale, or sold to the order
+    #[arg(long)]
+    status: Option<KeyStatus>,
+    /// The ref of the order that the keys are for
+    #[arg(long, requires = "product")]
+    order: Option<String>,
+    /// The name of its shop, where several have such an order
+    #[arg(long, requires = "order")]
+    shop: Option<String>,
     /// When the keys stop to admit activations, for instance 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     expires_at: Option<Timestamp>,
@@ -124,6 +130,7 @@ impl Import {
             sequence: self.sequence,
             product: self.product,
             status: self.status,
+            order: named_order(self.order, self.shop),
             expires_at: self.expires_at,
             valid_for_days: self.valid_for_days,
             max_activations: self.max_activations,

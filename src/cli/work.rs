@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Colleague;
 use crate::control::work::{Line, Outcome, Work};
+use crate::licensing::staging::NamedOrder;
 use crate::lock::{LockError, control_path};
 
 /// Lines that are listed at most.
@@ -51,6 +52,11 @@ impl Worker {
             }
         })
     }
+}
+
+/// The order that two options name.
+pub(super) fn named_order(reference: Option<String>, shop: Option<String>) -> Option<NamedOrder> {
+    reference.map(|reference| NamedOrder { reference, shop })
 }
 
 /// Asks the server at a socket.

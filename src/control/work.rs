@@ -23,6 +23,7 @@ use crate::licensing::generate::{Generate, Generated};
 use crate::licensing::import::{CreateMissing, ImportOptions, ImportReport, Purpose};
 use crate::licensing::import_format::{Format, FormatOptions, Header};
 use crate::licensing::mint::Terms;
+use crate::licensing::staging::NamedOrder;
 
 /// The largest frame, in bytes.
 const MAX_FRAME: u32 = 1 << 20;
@@ -48,7 +49,8 @@ pub struct ImportWork {
     pub(crate) header: bool,
     pub(crate) sequence: Option<String>,
     pub(crate) product: Option<String>,
-    pub(crate) status: KeyStatus,
+    pub(crate) status: Option<KeyStatus>,
+    pub(crate) order: Option<NamedOrder>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) valid_for_days: Option<i64>,
     pub(crate) max_activations: Option<i64>,
@@ -63,7 +65,8 @@ pub struct GenerateWork {
     pub(crate) quantity: i64,
     pub(crate) sequence: Option<String>,
     pub(crate) product: Option<String>,
-    pub(crate) status: KeyStatus,
+    pub(crate) status: Option<KeyStatus>,
+    pub(crate) order: Option<NamedOrder>,
     pub(crate) valid_for_days: Option<i64>,
 }
 
@@ -133,6 +136,7 @@ impl ImportWork {
             sequence: self.sequence,
             product: self.product,
             status: self.status,
+            order: self.order,
             terms: Terms {
                 expires_at: self.expires_at,
                 valid_for_days: self.valid_for_days,
@@ -192,6 +196,7 @@ impl App {
                     sequence: work.sequence,
                     product: work.product,
                     status: work.status,
+                    order: work.order,
                     valid_for_days: work.valid_for_days,
                     repeatable: None,
                 };

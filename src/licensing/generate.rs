@@ -12,7 +12,8 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::idempotency::{self, Begun, Made, Place, Repeatable};
 use super::mint::{Batch, Draws, Recipe, Terms, has_room};
-use super::staging::{self, CHUNK};
+use super::orders;
+use super::staging::{self, CHUNK, ForOrder, NamedOrder};
 use super::{generators, products, sequences};
 use crate::app::App;
 use crate::db::models::generator::{Generator, GeneratorId};
@@ -38,7 +39,10 @@ pub(crate) struct Generate {
     pub sequence: Option<String>,
     /// The sku of the only product that may take them.
     pub product: Option<String>,
-    pub status: KeyStatus,
+    /// `None` for what goes with the rest: in stock and for sale, or sold to the order.
+    pub status: Option<KeyStatus>,
+    /// The order that the keys are for.
+    pub order: Option<NamedOrder>,
     /// Days of validity from the purchase on; the generator's where none are given [SHOP-22].
     pub valid_for_days: Option<i64>,
     /// What the call is recognised by when it is repeated.
@@ -60,6 +64,7 @@ struct Plan {
     sequence: SequenceId,
     wanted: usize,
     batch: Batch,
+    order: Option<ForOrder>,
     lot: LotId,
 }
 
@@ -204,7 +209,14 @@ impl App {
                     ..cx.clone()
                 };
                 place.finish(tx, plan.lot.0)?;
+                let order = match plan.order {
+                    Some(order) => Some(order.lock(tx, made)?),
+                    None => None,
+                };
                 staging::publish_lot(tx, plan.lot, &published, cx.now)?;
+                if let Some(order) = order {
+                    orders::follow_keys(tx, &cx, order)?;
+                }
                 let detail = json!({
                     "generator": plan.generator.name,
                     "sequence_id": plan.sequence,
@@ -250,7 +262,11 @@ fn plan(tx: &mut DbConnection, cx: &Context, input: &Generate) -> Result<Plan> {
     if !errors.is_empty() {
         return Err(Refusal::invalid(errors).into());
     }
-    let standing = staging::standing(input.status, product.as_ref(), cx.now)?;
+    let order = match &input.order {
+        Some(name) => Some(ForOrder::find(tx, name, product.as_ref())?),
+        None => None,
+    };
+    let standing = staging::standing(input.status, product.as_ref(), order, cx.now)?;
     if !has_room(tx, &generator, &recipe, wanted)? {
         return Err(exhausted(&generator).into());
     }
@@ -280,6 +296,7 @@ fn plan(tx: &mut DbConnection, cx: &Context, input: &Generate) -> Result<Plan> {
         sequence,
         wanted,
         batch,
+        order,
         lot,
     })
 }

@@ -20,6 +20,7 @@ use super::import_format::{FailedLine, FormatOptions, Parser};
 use super::import_run::Run;
 use super::import_target::{self, Target};
 use super::mint::Terms;
+use super::staging::NamedOrder;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::import::ImportId;
@@ -42,7 +43,10 @@ pub(crate) struct ImportOptions {
     pub sequence: Option<String>,
     /// The sku of the only product that may take them; `None` for any that uses the sequence.
     pub product: Option<String>,
-    pub status: KeyStatus,
+    /// `None` for what goes with the rest: in stock and for sale, or sold to the order.
+    pub status: Option<KeyStatus>,
+    /// The order that the keys are for.
+    pub order: Option<NamedOrder>,
     /// What each key gets unless its own row says otherwise.
     pub terms: Terms,
     pub create_missing: CreateMissing,
@@ -248,7 +252,11 @@ impl App {
 
 fn check_terms(options: &ImportOptions, now: Timestamp) -> Result<()> {
     let mut errors = Vec::new();
-    let is_for_sale = matches!(options.status, KeyStatus::Active | KeyStatus::Inactive);
+    let is_for_sale = options.order.is_none()
+        && matches!(
+            options.status,
+            None | Some(KeyStatus::Active | KeyStatus::Inactive)
+        );
     if is_for_sale && options.terms.expires_at.is_some_and(|at| at <= now) {
         let detail = "lies in the past: nobody could use the keys";
         errors.push(FieldError::new("expires_at", "in_the_past", detail));

@@ -14,6 +14,7 @@ use super::import::{
 use super::import_format::{FailedLine, Parser, Record};
 use super::import_target::{self, Place, Staged, Target};
 use super::mint::{Batch, Terms};
+use super::orders;
 use super::staging::{self, CHUNK};
 use crate::app::App;
 use crate::db::models::import::{Import, ImportState, Progress};
@@ -276,7 +277,7 @@ impl Run {
             generator: None,
             lot: Some(place.lot),
             product: self.target.product.clone(),
-            standing: staging::standing(self.options.status, self.target.product.as_ref(), now)?,
+            standing: self.target.standing,
             terms: self.options.terms,
             now,
         };
@@ -344,7 +345,8 @@ impl Run {
         }
         let (cx, progress) = (self.cx.clone(), self.progress);
         let (published, clock) = (sequences.clone(), self.app.clock.clone());
-        let name = self.options.sequence.clone();
+        let (name, order) = (self.options.sequence.clone(), self.target.order);
+        let added = usize::try_from(progress.added).unwrap_or(usize::MAX);
         self.app
             .db
             .write(move |tx| {
@@ -352,8 +354,15 @@ impl Run {
                     now: clock.now(),
                     ..cx.clone()
                 };
+                let order = match order {
+                    Some(order) => Some(order.lock(tx, added)?),
+                    None => None,
+                };
                 show_new(tx, &cx, &new)?;
                 staging::publish_lot(tx, place.lot, &published, cx.now)?;
+                if let Some(order) = order {
+                    orders::follow_keys(tx, &cx, order)?;
+                }
                 Import::note(tx, place.import, progress, cx.now)?;
                 Import::end(tx, place.import, ImportState::Done, None, cx.now)?;
                 let detail = json!({

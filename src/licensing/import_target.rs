@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use super::context::Context;
 use super::import::{CreateMissing, ImportOptions};
+use super::mint::NewStanding;
+use super::staging::ForOrder;
 use super::text::Name;
 use super::{importers, products, sequences, staging};
 use crate::db::DbConnection;
@@ -20,6 +22,10 @@ pub(super) struct Target {
     /// The sequence for all of them; `None` when the text says so for each.
     pub(super) sequence: Option<Place>,
     pub(super) product: Option<Product>,
+    /// Where the keys will stand.
+    pub(super) standing: NewStanding,
+    /// The order that they are for.
+    pub(super) order: Option<ForOrder>,
     /// Where they are staged; `None` in a dry run.
     pub(super) place: Option<Staged>,
 }
@@ -82,7 +88,15 @@ pub(super) fn find(
             Some(Product::find_by_sku(conn, sku)?.ok_or_else(|| products::not_found(sku))?)
         }
     };
-    staging::standing(options.status, product.as_ref(), cx.now)?;
+    let order = match &options.order {
+        None => None,
+        Some(_) if !cx.actor.may_make_sequences() => {
+            let detail = "An importer pushes keys into stock; `order` is for staff.";
+            return Err(Refusal::because(Code::Forbidden, detail).into());
+        }
+        Some(name) => Some(ForOrder::find(conn, name, product.as_ref())?),
+    };
+    let standing = staging::standing(options.status, product.as_ref(), order, cx.now)?;
     let sequence = match &options.sequence {
         None => None,
         Some(name) => Some(match Sequence::find_by_name(conn, name)? {
@@ -113,6 +127,8 @@ pub(super) fn find(
     Ok(Target {
         sequence,
         product,
+        standing,
+        order,
         place: None,
     })
 }

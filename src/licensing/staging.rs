@@ -4,14 +4,20 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
+use super::issue::MAX_KEYS_PER_ORDER;
 use super::mint::NewStanding;
+use super::orders::{self, OrderName};
 use super::stock;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
+use crate::db::models::customer::CustomerId;
 use crate::db::models::job::{self, Job};
 use crate::db::models::key::{Key, KeyStatus, NewKey};
 use crate::db::models::lot::{Lot, LotId};
+use crate::db::models::order::{Order, OrderId, OrderLine, OrderLineId};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
@@ -83,27 +89,115 @@ pub(super) fn publish_lot(
     Ok(())
 }
 
-/// Where keys stand that come in with this status, and with this product if they are bound to one
-/// (design: a status that means "assigned" is one, and a disabled key remembers what it was before).
+/// An order as people name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedOrder {
+    pub(crate) reference: String,
+    /// The name of the shop; `None` where only one has such an order.
+    pub(crate) shop: Option<String>,
+}
+
+/// The order that keys are for which come in assigned [SHOP-30, SHOP-49].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ForOrder {
+    pub(super) order: OrderId,
+    line: Option<OrderLineId>,
+    customer: Option<CustomerId>,
+}
+
+impl ForOrder {
+    /// Finds an order by its name, and the line of it that the product is on.
+    ///
+    /// # Errors
+    /// `order_not_found`, `ambiguous`, or that a product is missing.
+    pub(super) fn find(
+        conn: &mut DbConnection,
+        named: &NamedOrder,
+        product: Option<&Product>,
+    ) -> Result<Self> {
+        let account = match &named.shop {
+            Some(shop) => Some(orders::shop(conn, shop)?),
+            None => None,
+        };
+        let reference = named.reference.clone();
+        let order = orders::find(conn, &OrderName { reference, account })?;
+        let Some(product) = product else {
+            let detail = "is required with an order: what was bought is a product";
+            return Err(invalid("product", "required", detail));
+        };
+        let line = OrderLine::of_orders(conn, &[order.id])?
+            .into_iter()
+            .find(|line| line.product_id == Some(product.id) && line.removed_at.is_none());
+        Ok(Self {
+            order: order.id,
+            line: line.map(|line| line.id),
+            customer: order.customer_id,
+        })
+    }
+
+    /// Holds the order before its keys become visible, and refuses more than an order can have.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub(super) fn lock(&self, tx: &mut DbConnection, more: usize) -> Result<Order> {
+        let order = Order::lock(tx, self.order)?.ok_or(Error::from(Code::OrderNotFound))?;
+        let keys = Key::of_orders(tx, &[order.id])?.len() + more;
+        if i64::try_from(keys).unwrap_or(i64::MAX) > MAX_KEYS_PER_ORDER {
+            let detail =
+                format!("would have {keys} keys; an order has at most {MAX_KEYS_PER_ORDER}");
+            return Err(invalid("order", "too_many_keys", &detail));
+        }
+        Ok(order)
+    }
+}
+
+/// Where keys stand that come in with this status, for this product if they are bound to one, and for
+/// this order if they are for one. A status that means "assigned" is an assignment, and so is an order;
+/// a disabled key remembers what it was before.
 ///
 /// # Errors
-/// Which member is missing.
+/// Which member is missing, or does not go with the others.
 pub(super) fn standing(
-    status: KeyStatus,
+    status: Option<KeyStatus>,
     product: Option<&Product>,
+    order: Option<ForOrder>,
     now: Timestamp,
 ) -> Result<NewStanding> {
-    let is_assigned = matches!(status, KeyStatus::Sold | KeyStatus::Delivered);
+    use KeyStatus::{Active, Delivered, Disabled, Inactive, Sold};
+    let bought = match product {
+        Some(product) if product.auto_deliver => Delivered,
+        _ => Sold,
+    };
+    let (status, before) = match (status, order) {
+        (None, None) => (Active, None),
+        (None, Some(_)) => (bought, None),
+        (Some(Disabled), None) => (Disabled, Some(Inactive)),
+        (Some(Disabled), Some(_)) => (Disabled, Some(bought)),
+        (Some(status @ (Active | Inactive)), Some(_)) => {
+            let detail = format!("keys of an order are sold or delivered, not {status}");
+            return Err(invalid("status", "invalid", &detail));
+        }
+        (Some(status), _) => (status, None),
+    };
+    let value = before.unwrap_or(status);
+    let is_assigned = matches!(value, Sold | Delivered);
     if is_assigned && product.is_none() {
         let detail = format!("is required with the status `{status}`: what was sold is a product");
-        return Err(Refusal::invalid(vec![FieldError::new("product", "required", detail)]).into());
+        return Err(invalid("product", "required", &detail));
     }
     Ok(NewStanding {
-        status_before: (status == KeyStatus::Disabled).then_some(KeyStatus::Inactive),
+        status,
+        status_before: before,
         assigned_at: is_assigned.then_some(now),
-        delivered_at: (status == KeyStatus::Delivered).then_some(now),
-        ..NewStanding::in_stock(status)
+        delivered_at: (value == Delivered).then_some(now),
+        order: order.map(|order| order.order),
+        line: order.and_then(|order| order.line),
+        customer: order.and_then(|order| order.customer),
     })
+}
+
+fn invalid(field: &str, code: &'static str, detail: &str) -> Error {
+    Refusal::invalid(vec![FieldError::new(field, code, detail)]).into()
 }
 
 fn gave_up() -> Error {
