@@ -51,6 +51,7 @@ const TABLE: &str = r#"
     POST   /v1/generators/{id}/generate      401     yes    403     403   403         403       403             403
     GET    /v1/keys                          401     yes    yes     403   403         403       403             403
     POST   /v1/keys                          401     yes    403     403   403         403       403             403
+    GET    /v1/keys/export                   401     yes    403     403   403         403       403             403
     POST   /v1/keys/lookup                   401     yes    yes     403   403         403       403             403
     POST   /v1/keys/increment                401     yes    403     yes   404         403       403             403  {"key":"K0"}
     POST   /v1/keys/bulk                     401     yes    403     403   403         403       403             403
@@ -86,6 +87,7 @@ const TABLE: &str = r#"
     PATCH  /v1/users/{id}                    401     yes    403     403   403         403       403             403
     DELETE /v1/users/{id}                    401     yes    403     403   403         403       403             403
 
+    GET    /metrics                          401     yes    yes     403   403         403       403             403
     GET    /healthz                          yes     yes    yes     yes   yes         yes       yes             yes
     GET    /readyz                           yes     yes    yes     yes   yes         yes       yes             yes
 "#;
