@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Overrides};
 use crate::licensing::text::Name;
 
+mod backup;
 mod command;
 mod completions;
 mod demo;
+mod doctor;
 mod export;
 mod generate;
 mod import;
@@ -76,6 +78,12 @@ enum Command {
     Generate(generate::Generate),
     /// Bring the database to this program's schema
     Migrate(migrate::Migrate),
+    /// Write one archive with the database, the key files and their checksums; also while a server runs
+    Backup(backup::Backup),
+    /// Put an archive of `backup` where nothing is yet, after checking all of it
+    Restore(backup::Restore),
+    /// Look at settings, database, key files, clock and disk, and say what to do; changes nothing
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete commands and options
     Completions(completions::Completions),
 }
@@ -97,27 +105,36 @@ impl Cli {
             Command::Export(export) => export.run(&load()?),
             Command::Generate(generate) => generate.run(&load()?),
             Command::Migrate(migrate) => migrate.run(&load()?),
-            // It needs no settings, so wrong ones do not matter.
+            Command::Backup(backup) => backup.run(&load()?),
+            Command::Restore(restore) => restore.run(&load()?),
+            // These two do not fail because of wrong settings.
+            Command::Doctor(doctor) => doctor.run(&self.settings.overrides(), &environment()),
             Command::Completions(completions) => completions.run(),
         }
     }
 }
 
 impl Settings {
-    fn load(self) -> anyhow::Result<Config> {
-        let overrides = Overrides {
-            file: self.config,
-            listen: self.listen,
-            database_url: self.database_url,
-            data_dir: self.data_dir,
-            keys_dir: self.keys_dir,
-        };
-        // A variable that is not text is none of ours.
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Ok(Config::load(&overrides, variables)?)
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            file: self.config.clone(),
+            listen: self.listen.clone(),
+            database_url: self.database_url.clone(),
+            data_dir: self.data_dir.clone(),
+            keys_dir: self.keys_dir.clone(),
+        }
     }
+
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.overrides(), environment().into_iter())?)
+    }
+}
+
+/// The variables of this process. One that is not text is none of ours.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// A name given as an argument.
