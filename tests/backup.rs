@@ -9,17 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_client::{PublicKeys, Verifier};
-use data_encoding::HEXLOWER;
-use diesel::connection::SimpleConnection;
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use tar::EntryType;
 
 use crate::support::database::{TestDatabase, number, texts};
 use crate::support::process::{ServerProcess, countersign, run_ok, run_refused};
+
+mod refused;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -130,62 +127,73 @@ fn goes_on(database: &TestDatabase, key: &str, token: &str) {
     assert!(server.terminate().0.success());
 }
 
-#[test]
-fn a_backup_made_beside_a_server_under_load_is_restored_elsewhere_and_goes_on() {
-    let database = TestDatabase::sqlite();
-    let server = ServerProcess::start(&database);
-    let admin = server.admin(&database);
-    let runtime = runtime();
-    let stop = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicUsize::new(0));
-    let (key, token) = runtime.block_on(async {
-        admin
-            .make_stocked_product("editor", "", &["K1", "K2", "K3"])
-            .await;
-        let (_, key) = admin.buy("1", "editor").await;
-        let token = admin.activate(&key, "m1").await.ok()["token"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        (key, token)
-    });
-    let clients: Vec<_> = (0..8)
-        .map(|client| {
-            let (software, key) = (server.software(), key.clone());
+/// Software that activates one installation after the other until it is told to stop.
+struct Load {
+    runtime: tokio::runtime::Runtime,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn start(server: &ServerProcess, key: &str) -> Self {
+        let runtime = runtime();
+        let (stop, answered) = (Arc::default(), Arc::default());
+        let clients = (0..8).map(|client| {
+            let (software, key) = (server.software(), key.to_owned());
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
             runtime.spawn(async move {
                 for turn in 0.. {
-                    if stop.load(Ordering::Relaxed) {
+                    if AtomicBool::load(&stop, Ordering::Relaxed) {
                         break;
                     }
                     let answer = software.activate(&key, &format!("m{client}-{turn}")).await;
                     assert_eq!(answer.status, 201, "{}", answer.text);
-                    answered.fetch_add(1, Ordering::SeqCst);
+                    AtomicUsize::fetch_add(&answered, 1, Ordering::SeqCst);
                 }
             })
-        })
-        .collect();
+        });
+        let clients = clients.collect();
+        Self {
+            runtime,
+            clients,
+            stop,
+            answered,
+        }
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.runtime.block_on(async {
+            for client in self.clients {
+                client.await.unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_backup_made_beside_a_server_under_load_is_restored_elsewhere_and_goes_on() {
+    let database = TestDatabase::sqlite();
+    let (key, token) = with_a_sold_key(&database);
+    let server = ServerProcess::start(&database);
+    let load = Load::start(&server, &key);
     let mut made = Vec::new();
     for _ in 0..3 {
-        let before = answered.load(Ordering::SeqCst);
+        let before = load.answered();
         let archive = Archive::of(&database);
-        while answered.load(Ordering::SeqCst) == before {
+        while load.answered() == before {
             std::thread::yield_now();
         }
         made.push((before, archive));
     }
-    stop.store(true, Ordering::Relaxed);
-    runtime.block_on(async {
-        for client in clients {
-            client.await.unwrap();
-        }
-    });
+    load.stop();
     let last = Archive::of(&database);
     assert!(server.terminate().0.success());
-    assert_eq!(
-        fs::metadata(&last.path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
 
     for (before, archive) in &made {
         let other = TestDatabase::sqlite();
@@ -201,23 +209,34 @@ fn a_backup_made_beside_a_server_under_load_is_restored_elsewhere_and_goes_on() 
     let other = TestDatabase::sqlite();
     run_ok(&other, &["restore", last.text()]);
     assert_eq!(counts(&other), counts(&database));
-    let file = other.folder.path().join("data/countersign.db");
-    assert_eq!(
-        fs::metadata(file).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    for name in files_in(&other.keys_dir()) {
-        let own = fs::read(database.keys_dir().join(&name)).unwrap();
-        assert_eq!(fs::read(other.keys_dir().join(&name)).unwrap(), own);
-        let mode = fs::metadata(other.keys_dir().join(&name))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-    assert_eq!(files_in(other.folder.path()), ["data", "keys"]);
     goes_on(&other, &key, &token);
     other.check_integrity();
+}
+
+#[test]
+fn the_archive_and_what_is_restored_from_it_are_private_and_the_same() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let database = TestDatabase::sqlite();
+    with_a_sold_key(&database);
+    let archive = Archive::of(&database);
+    assert_eq!(mode(&archive.path), 0o600);
+    let other = TestDatabase::sqlite();
+    run_ok(&other, &["restore", archive.text()]);
+    assert_eq!(files_in(other.folder.path()), ["data", "keys"]);
+    assert_eq!(mode(&other.folder.path().join("data")), 0o700);
+    assert_eq!(
+        mode(&other.folder.path().join("data/countersign.db")),
+        0o600
+    );
+    assert_eq!(files_in(&other.keys_dir()), files_in(&database.keys_dir()));
+    for name in files_in(&other.keys_dir()) {
+        let (own, restored) = (
+            database.keys_dir().join(&name),
+            other.keys_dir().join(&name),
+        );
+        assert_eq!(fs::read(&restored).unwrap(), fs::read(own).unwrap());
+        assert_eq!(mode(&restored), 0o600);
+    }
 }
 
 #[test]
@@ -306,76 +325,7 @@ fn nothing_is_restored_over_anything() {
     }
 }
 
-/// That an archive is refused in one line, and that nothing of it stays.
-#[track_caller]
-fn is_refused(bytes: &[u8], what: &str) -> String {
-    let archive = Archive::new();
-    fs::write(&archive.path, bytes).unwrap();
-    let other = TestDatabase::sqlite();
-    let message = run_refused(&other, &["restore", archive.text()]);
-    assert_eq!(
-        files_in(other.folder.path()),
-        [""; 0],
-        "{what} left something behind: {message}"
-    );
-    message
-}
-
-#[test]
-fn a_damaged_or_truncated_archive_is_refused_and_leaves_nothing() {
-    let database = TestDatabase::sqlite();
-    with_a_sold_key(&database);
-    let good = fs::read(&Archive::of(&database).path).unwrap();
-    for part in 0..12 {
-        let length = good.len() * part / 12;
-        is_refused(&good[..length], &format!("the first {length} bytes"));
-    }
-    is_refused(&good[..good.len() - 1], "all but the last byte");
-    let content = gunzipped(&good).unwrap();
-    for part in 0..48 {
-        let place = (good.len() - 1) * part / 47;
-        let mut bad = good.clone();
-        bad[place] ^= 0x20;
-        // Some bits mean nothing: where all around is zero, it does not matter from how far back zeros are
-        // repeated.
-        if gunzipped(&bad).as_ref() != Some(&content) {
-            is_refused(&bad, &format!("another byte at {place}"));
-        }
-    }
-    is_refused(&[good.as_slice(), b"x"].concat(), "a byte too many");
-    is_refused(&[good.as_slice(), good.as_slice()].concat(), "two archives");
-    is_refused(b"no archive at all", "a text");
-}
-
-/// What a gzip file holds, if it is whole.
-fn gunzipped(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut content = Vec::new();
-    GzDecoder::new(bytes).read_to_end(&mut content).ok()?;
-    Some(content)
-}
-
-#[test]
-fn a_byte_that_was_changed_before_it_was_packed_is_found_by_the_checksums() {
-    let database = TestDatabase::sqlite();
-    with_a_sold_key(&database);
-    let good = unpacked(&Archive::of(&database).path);
-    for number in 1..good.len() {
-        for part in 0..6 {
-            let mut entries = good.clone();
-            let place = (entries[number].2.len() - 1) * part / 5;
-            entries[number].2[place] ^= 1;
-            let message = is_refused(
-                &packed(&entries),
-                &format!("byte {place} of {}", good[number].0),
-            );
-            assert!(
-                message.contains(&good[number].0) && message.contains("checksum"),
-                "{message}"
-            );
-        }
-    }
-}
-
+/// Names, kinds and contents.
 type Entries = Vec<(String, EntryType, Vec<u8>)>;
 
 fn unpacked(archive: &Path) -> Entries {
@@ -388,162 +338,6 @@ fn unpacked(archive: &Path) -> Entries {
         (name, entry.header().entry_type(), content)
     });
     entries.collect()
-}
-
-/// Packs entries whatever they are: names are written as they stand, into the header itself.
-fn packed(entries: &Entries) -> Vec<u8> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (name, kind, content) in entries {
-        let mut header = tar::Header::new_gnu();
-        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(*kind);
-        header.set_size(content.len() as u64);
-        header.set_mode(0o777);
-        if *kind == EntryType::Symlink {
-            header.set_link_name("/etc/passwd").unwrap();
-        }
-        header.set_cksum();
-        archive.append(&header, content.as_slice()).unwrap();
-    }
-    archive.into_inner().unwrap().finish().unwrap()
-}
-
-fn edit_manifest(entries: &mut Entries, edit: impl FnOnce(&mut Value)) {
-    let mut manifest = serde_json::from_slice(&entries[0].2).unwrap();
-    edit(&mut manifest);
-    entries[0].2 = serde_json::to_vec(&manifest).unwrap();
-}
-
-/// Puts other content in the place of a file, with the right checksum.
-fn exchange(entries: &mut Entries, number: usize, content: Vec<u8>) {
-    edit_manifest(entries, |manifest| {
-        manifest["files"][number - 1]["bytes"] = json!(content.len());
-        manifest["files"][number - 1]["sha256"] = json!(HEXLOWER.encode(&Sha256::digest(&content)));
-    });
-    entries[number].2 = content;
-}
-
-#[test]
-fn an_archive_that_means_harm_is_refused_and_leaves_nothing() {
-    let database = TestDatabase::sqlite();
-    with_a_sold_key(&database);
-    let good = unpacked(&Archive::of(&database).path);
-    let names: Vec<&str> = good.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names[..3], ["manifest.json", "countersign.db", names[2]]);
-    let try_it = |what: &str, change: &dyn Fn(&mut Entries)| {
-        let mut entries = good.clone();
-        change(&mut entries);
-        is_refused(&packed(&entries), what)
-    };
-    let regular = EntryType::Regular;
-    for name in [
-        "../outside",
-        "/tmp/outside",
-        "keys/../../outside",
-        "keys/signing-../x.pem",
-    ] {
-        try_it(name, &|entries| {
-            entries[3].0 = name.to_owned();
-            edit_manifest(entries, |manifest| {
-                manifest["files"][2]["name"] = json!(name)
-            });
-        });
-        try_it(name, &|entries| entries[3].0 = name.to_owned());
-    }
-    for kind in [
-        EntryType::Symlink,
-        EntryType::Link,
-        EntryType::Directory,
-        EntryType::Fifo,
-        EntryType::Char,
-        EntryType::GNULongName,
-        EntryType::GNUSparse,
-        EntryType::XHeader,
-    ] {
-        try_it(&format!("{kind:?}"), &|entries| entries[3].1 = kind);
-        try_it(&format!("{kind:?}"), &|entries| {
-            entries.insert(1, ("keys".into(), kind, Vec::new()))
-        });
-    }
-    try_it("a file too many", &|entries| {
-        entries.push(("extra".into(), regular, b"x".to_vec()))
-    });
-    try_it("a file twice", &|entries| entries.push(good[2].clone()));
-    try_it("another order", &|entries| entries.swap(1, 2));
-    try_it("no manifest", &|entries| drop(entries.remove(0)));
-    try_it("no database", &|entries| drop(entries.remove(1)));
-    try_it("no key", &|entries| drop(entries.pop()));
-    try_it("nothing", &Vec::clear);
-    try_it("a content of its own", &|entries| entries[2].2[0] ^= 1);
-    try_it("an unknown member", &|entries| {
-        edit_manifest(entries, |manifest| manifest["run"] = json!("x"))
-    });
-    try_it("a manifest too large", &|entries| {
-        entries[0].2 = vec![b' '; 2 << 20]
-    });
-
-    let message = try_it("a database larger than any disk", &|entries| {
-        edit_manifest(entries, |manifest| {
-            manifest["files"][0]["bytes"] = json!(1_u64 << 60)
-        });
-    });
-    assert!(message.contains("are free"), "{message}");
-    let message = try_it("another format", &|entries| {
-        edit_manifest(entries, |manifest| manifest["format"] = json!(2));
-    });
-    assert!(message.contains("the version that made it"), "{message}");
-    let message = try_it("another kind", &|entries| {
-        edit_manifest(entries, |manifest| {
-            manifest["database"] = json!("postgres");
-            manifest["files"].as_array_mut().unwrap().remove(0);
-        });
-        entries.remove(1);
-    });
-    assert!(message.contains("PostgreSQL"), "{message}");
-    let message = try_it("another schema", &|entries| {
-        edit_manifest(entries, |manifest| {
-            manifest["schema"] = json!("20200101000000")
-        });
-    });
-    assert!(message.contains("schema"), "{message}");
-}
-
-#[test]
-fn keys_that_do_not_fit_and_a_database_that_is_damaged_or_newer_are_refused_with_right_checksums_too()
- {
-    let database = TestDatabase::sqlite();
-    with_a_sold_key(&database);
-    let good = unpacked(&Archive::of(&database).path);
-    let vault = good
-        .iter()
-        .position(|(name, ..)| name == "keys/vault.key")
-        .unwrap();
-    let stranger = TestDatabase::sqlite();
-    assert!(ServerProcess::start(&stranger).terminate().0.success());
-
-    let mut entries = good.clone();
-    exchange(
-        &mut entries,
-        vault,
-        fs::read(stranger.keys_dir().join("vault.key")).unwrap(),
-    );
-    let message = is_refused(&packed(&entries), "another vault");
-    assert!(message.contains("do not fit"), "{message}");
-
-    let mut entries = good.clone();
-    let mut damaged = good[1].2.clone();
-    damaged[8192..16_384].fill(0x5a);
-    exchange(&mut entries, 1, damaged);
-    is_refused(&packed(&entries), "a damaged database");
-    exchange(&mut entries, 1, b"no database".repeat(1000));
-    is_refused(&packed(&entries), "no database");
-
-    let newer = "INSERT INTO __diesel_schema_migrations (version, run_on) \
-        VALUES ('99991231000000', CURRENT_TIMESTAMP)";
-    database.connect().batch_execute(newer).unwrap();
-    let archive = Archive::of(&database);
-    let message = is_refused(&fs::read(&archive.path).unwrap(), "a newer schema");
-    assert!(message.contains("newer version"), "{message}");
 }
 
 /// Runs a command line that was printed, with PostgreSQL's tools of this machine.
