@@ -1,5 +1,6 @@
 //! Restoring a backup into a place where nothing is: all of it is checked before any of it is put there.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, refused};
@@ -11,7 +12,7 @@ use crate::db::inspect::damage;
 use crate::db::{self, DatabaseUrl, schema_state};
 use crate::doctor::nearest_folder;
 use crate::lock::DatabaseLock;
-use crate::signing::key_file::KeyFolder;
+use crate::signing::key_file::{KeyFileError, KeyFolder};
 use crate::signing::set_up::{KeysFit, check_files, compare_keys, signing_files};
 use crate::signing::vault;
 
@@ -177,8 +178,14 @@ fn put_in_place(
     }
     let staged = staged_keys(staging);
     for name in manifest.key_files() {
-        keys.create(name, &staged.read(name)?)?;
-        placed.0.push(keys.file(name));
+        let text = staged.read(name)?;
+        let created = keys.create(name, &text);
+        // A disk that got full leaves half a file; one that somebody else made meanwhile is theirs.
+        if !matches!(&created, Err(KeyFileError::Io(_, error)) if error.kind() == ErrorKind::AlreadyExists)
+        {
+            placed.0.push(keys.file(name));
+        }
+        created?;
     }
     placed.0.clear();
     Ok(())
