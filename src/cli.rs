@@ -1,15 +1,19 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
 use crate::licensing::text::Name;
 
+mod backup;
 mod command;
 mod completions;
 mod demo;
+mod doctor;
 mod export;
 mod generate;
 mod import;
@@ -24,7 +28,11 @@ mod work;
 /// A licensing and activation server: a paid order becomes a product key, a key and an installation
 /// become a signed activation token.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version)]
+#[command(
+    name = "countersign",
+    version,
+    after_help = "`countersign COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 wrong use."
+)]
 pub struct Cli {
     #[command(flatten)]
     settings: Settings,
@@ -35,6 +43,7 @@ pub struct Cli {
 /// Settings that every command takes; config/default.toml explains them, COUNTERSIGN_… variables set
 /// them, too.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings (also COUNTERSIGN_... variables)")]
 struct Settings {
     /// A file with settings, laid over the defaults
     #[arg(long, global = true, value_name = "FILE")]
@@ -42,7 +51,7 @@ struct Settings {
     /// Address and port to serve on; port 0 picks a free one
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// <sqlite://PATH> or <postgres://USER:PASSWORD@HOST/DATABASE>
+    /// The database: `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// The folder of the embedded database
@@ -76,6 +85,12 @@ enum Command {
     Generate(generate::Generate),
     /// Bring the database to this program's schema
     Migrate(migrate::Migrate),
+    /// Write one archive with the database, the key files and their checksums; also while a server runs
+    Backup(backup::Backup),
+    /// Put an archive of `backup` where nothing is yet, after checking all of it
+    Restore(backup::Restore),
+    /// Look at settings, database, key files, clock and disk, and say what to do; changes nothing
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete commands and options
     Completions(completions::Completions),
 }
@@ -97,27 +112,44 @@ impl Cli {
             Command::Export(export) => export.run(&load()?),
             Command::Generate(generate) => generate.run(&load()?),
             Command::Migrate(migrate) => migrate.run(&load()?),
-            // It needs no settings, so wrong ones do not matter.
+            Command::Backup(backup) => backup.run(&load()?),
+            Command::Restore(restore) => restore.run(&load()?),
+            // These two do not fail because of wrong settings.
+            Command::Doctor(doctor) => doctor.run(&self.settings.overrides(), &environment()),
             Command::Completions(completions) => completions.run(),
         }
     }
 }
 
 impl Settings {
-    fn load(self) -> anyhow::Result<Config> {
-        let overrides = Overrides {
-            file: self.config,
-            listen: self.listen,
-            database_url: self.database_url,
-            data_dir: self.data_dir,
-            keys_dir: self.keys_dir,
-        };
-        // A variable that is not text is none of ours.
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Ok(Config::load(&overrides, variables)?)
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            file: self.config.clone(),
+            listen: self.listen.clone(),
+            database_url: self.database_url.clone(),
+            data_dir: self.data_dir.clone(),
+            keys_dir: self.keys_dir.clone(),
+        }
     }
+
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.overrides(), environment().into_iter())?)
+    }
+}
+
+/// The variables of this process. One that is not text is none of ours.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// One of the words of an enum, so that help and completions name them all.
+fn one_of<T>(words: impl Iterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
 }
 
 /// A name given as an argument.

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+mod origin;
 mod rate_limit;
 mod server;
 
+pub use origin::{Setting, settings_in_force};
 pub use rate_limit::{Rate, RateLimit};
 pub use server::{Network, ProxyHeader, Server};
 
@@ -160,36 +162,7 @@ impl Config {
         overrides: &Overrides,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = defaults();
-        if let Some(path) = &overrides.file {
-            merge(&mut table, read_file(path)?, "").map_err(|name| {
-                ConfigError(format!("{}: there is no setting `{name}`", path.display()))
-            })?;
-        }
-        for (name, value) in environment {
-            if let Some(rest) = name
-                .strip_prefix(PREFIX)
-                .filter(|rest| !is_of_a_cluster(rest))
-            {
-                set_variable(&mut table, rest, &value)
-                    .map_err(|problem| ConfigError(format!("{name}: {problem}")))?;
-            }
-        }
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        for (name, value) in [
-            ("listen", overrides.listen.clone()),
-            ("database_url", overrides.database_url.clone()),
-            ("data_dir", overrides.data_dir.as_ref().map(text)),
-            ("keys_dir", overrides.keys_dir.as_ref().map(text)),
-        ] {
-            if let Some(value) = value {
-                table.insert(name.to_owned(), Value::String(value));
-            }
-        }
-        let config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError(describe(&error)))?;
-        Ok(config)
+        from_table(merged(overrides, environment)?)
     }
 
     /// The database URL, filled in when it is left empty.
@@ -203,6 +176,53 @@ impl Config {
             self.database_url.clone()
         }
     }
+}
+
+impl Overrides {
+    /// The settings that have flags, each with the flag's value where it is given.
+    fn flags(&self) -> [(&'static str, Option<String>); 4] {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        [
+            ("listen", self.listen.clone()),
+            ("database_url", self.database_url.clone()),
+            ("data_dir", self.data_dir.as_ref().map(text)),
+            ("keys_dir", self.keys_dir.as_ref().map(text)),
+        ]
+    }
+}
+
+/// The defaults with everything laid over them that is set elsewhere.
+fn merged(
+    overrides: &Overrides,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Table, ConfigError> {
+    let mut table = defaults();
+    if let Some(path) = &overrides.file {
+        merge(&mut table, read_file(path)?, "").map_err(|name| {
+            ConfigError(format!("{}: there is no setting `{name}`", path.display()))
+        })?;
+    }
+    for (name, value) in environment {
+        if let Some(rest) = name
+            .strip_prefix(PREFIX)
+            .filter(|rest| !is_of_a_cluster(rest))
+        {
+            set_variable(&mut table, rest, &value)
+                .map_err(|problem| ConfigError(format!("{name}: {problem}")))?;
+        }
+    }
+    for (name, value) in overrides.flags() {
+        if let Some(value) = value {
+            table.insert(name.to_owned(), Value::String(value));
+        }
+    }
+    Ok(table)
+}
+
+fn from_table(table: Table) -> Result<Config, ConfigError> {
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError(describe(&error)))
 }
 
 fn defaults() -> Table {

@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 
 mod check;
 mod connection;
+pub(crate) mod copy;
 mod failure;
 pub(crate) mod ids;
+pub(crate) mod inspect;
 mod metrics;
 mod migrate;
 pub(crate) mod models;
@@ -28,15 +30,18 @@ mod url;
 mod writer;
 
 pub use check::check_schema;
-pub use connection::{Access, DbConnection, OnBoth, open};
+pub use connection::{Access, DbConnection, OnBoth, open, open_to_look};
 pub(crate) use failure::run_again;
 pub(crate) use metrics::DbMetrics;
-pub use migrate::{MigrateError, Migrations, migrate, revert_newest};
+pub use migrate::{MigrateError, Migrations, SchemaState, migrate, revert_newest, schema_state};
 pub use page::{Cursor, PageRequest, Paged};
 pub use url::{DatabaseUrl, OpenError};
 
 /// Connections for reads, and on PostgreSQL as many again for writes.
 const POOL: u32 = 8;
+
+/// Connections to PostgreSQL that one process uses at most.
+pub(crate) const CONNECTIONS: u32 = 2 * POOL;
 
 /// A handle to the database; cheap to clone, safe to share.
 #[derive(Clone, Debug)]

@@ -3,12 +3,14 @@
 pub mod api;
 pub mod app;
 pub mod background;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod codes;
 pub mod config;
 pub mod control;
 pub mod db;
+pub mod doctor;
 pub mod error;
 pub mod jobs;
 pub mod licensing;

@@ -58,6 +58,25 @@ impl DatabaseLock {
         }
     }
 
+    /// Whether a process has the lock of this embedded database now; makes no file.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn is_taken(path: &Path) -> io::Result<bool> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let file = match File::open(beside(&path, "lock")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        // Asking is trying. It is let go of at once, so that hardly any start can run into it.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// The socket on which the process that holds this lock takes commands.
     pub fn control_path(&self) -> PathBuf {
         control_path(&self.database)

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// How far this process's clock may be from the database's, in seconds: processes that share a database
 /// must agree on when a key expires.
-const MAX_SKEW_SECONDS: i64 = 1;
+pub(crate) const MAX_SKEW_SECONDS: i64 = 1;
 
 #[derive(QueryableByName)]
 struct Micros {
@@ -40,7 +40,7 @@ impl App {
 }
 
 /// The database server's time; an embedded database has none of its own, but must answer all the same.
-fn database_clock(conn: &mut DbConnection) -> QueryResult<Option<Timestamp>> {
+pub(crate) fn database_clock(conn: &mut DbConnection) -> QueryResult<Option<Timestamp>> {
     match conn {
         DbConnection::Sqlite(inner) => {
             diesel::sql_query("SELECT COUNT(*) AS micros FROM instance")

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::table::{ListFormat, or_dash, print_list};
-use super::{command, name, print_line};
+use super::{command, name, one_of, print_line};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::control::{Command, Reply};
@@ -41,7 +41,7 @@ pub(super) enum Token {
 pub(super) struct Create {
     /// What it may do: admin (everything), viewer (sees everything), shop (its own orders), importer (pushes keys
     /// into the sequences named for it), partner (resells)
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Role>(Role::ALL.iter().map(|role| role.as_str())))]
     role: Role,
     /// The name of the account that it speaks for; made if there is none
     #[arg(long, value_name = "NAME", value_parser = name)]

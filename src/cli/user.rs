@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
 use super::table::{ListFormat, or_dash, print_list};
-use super::{command, name, print_line};
+use super::{command, name, one_of, print_line};
 use crate::config::Config;
 use crate::control::{Command, UserChange};
 use crate::db::models::user::UserRole;
@@ -25,7 +25,7 @@ pub(super) enum User {
         #[arg(value_parser = email)]
         email: Email,
         /// What the person may do: admin (everything) or viewer (sees everything, changes nothing)
-        #[arg(long)]
+        #[arg(long, value_parser = one_of::<UserRole>(UserRole::ALL.iter().map(|role| role.as_str())))]
         role: UserRole,
         /// The name for people
         #[arg(long, value_parser = name)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::url::{DatabaseUrl, OpenError};
 
@@ -106,8 +107,43 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
     }
 }
 
+/// Opens a database only to look at it: nothing is made where nothing is, and the file stays as it is.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_to_look(url: &DatabaseUrl) -> Result<DbConnection, OpenError> {
+    let DatabaseUrl::Sqlite { path, .. } = url else {
+        return open(url, Access::Read);
+    };
+    let real = path
+        .canonicalize()
+        .map_err(|error| OpenError::file(path, &error))?;
+    let text = real
+        .to_str()
+        .ok_or_else(|| OpenError::path_is_not_text(path))?;
+    // What a server that died left in the file beside would be moved into the database by the last one
+    // who closes it, unless that one may only read. Without such a file there is nothing to move, and
+    // someone who may only read would leave an empty one behind.
+    let mut wal = real.as_os_str().to_owned();
+    wal.push("-wal");
+    let mode = if Path::new(&wal).exists() { "ro" } else { "rw" };
+    let name = utf8_percent_encode(text, IN_A_URI);
+    let mut conn = SqliteConnection::establish(&format!("file:{name}?mode={mode}"))
+        .map_err(|error| OpenError::sqlite(path, &error))?;
+    prepare_sqlite(&mut conn, Access::Read, None)
+        .map_err(|error| OpenError::sqlite_file(path, &error))?;
+    Ok(DbConnection::Sqlite(conn))
+}
+
+/// What stands for itself in the path of a `file:` URI.
+const IN_A_URI: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_');
+
 /// Makes the file, for its owner alone, if it is not there; what SQLite puts beside it has the same mode.
-fn create_private(path: &Path) -> std::io::Result<()> {
+pub(super) fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]

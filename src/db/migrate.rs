@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::connection::DbConnection;
+use super::inspect;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -76,6 +77,36 @@ pub fn revert_newest(conn: &mut DbConnection) -> Result<Option<String>, MigrateE
         }
         .map(|version| Some(version.to_string()))
         .map_err(|error| MigrateError::Failed(error.to_string()))
+    })
+}
+
+/// How the schema of a database compares with this program's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaState {
+    /// The newest migration that the database has; `None` for an empty database.
+    pub newest: Option<String>,
+    /// What this program has and the database has not, oldest first.
+    pub pending: Vec<String>,
+    /// What the database has and this program does not know.
+    pub unknown: Vec<String>,
+}
+
+/// Compares the schema of a database with this program's, and changes nothing.
+///
+/// # Errors
+/// The database's.
+pub fn schema_state(conn: &mut DbConnection) -> Result<SchemaState, MigrateError> {
+    let mut known = known(conn)?;
+    known.sort();
+    let applied = inspect::applied_migrations(conn)?;
+    let missing = |from: &[String], in_: &[String]| {
+        let absent = from.iter().filter(|version| !in_.contains(version));
+        absent.cloned().collect()
+    };
+    Ok(SchemaState {
+        pending: missing(&known, &applied),
+        unknown: missing(&applied, &known),
+        newest: applied.into_iter().max(),
     })
 }
 

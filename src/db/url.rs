@@ -35,6 +35,26 @@ impl DatabaseUrl {
         })
     }
 
+    /// The URL to hand to PostgreSQL's own tools, without its password; `None` for an embedded database.
+    pub fn for_tools(&self) -> Option<String> {
+        let Self::Postgres { url } = self else {
+            return None;
+        };
+        let mut url = Url::parse(url).ok()?;
+        // Fails only for URLs that cannot have a password in the first place.
+        let _ = url.set_password(None);
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| name != "password" && name != "connect_timeout")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
+        Some(url.into())
+    }
+
     /// Reads a URL.
     ///
     /// # Errors
@@ -260,6 +280,21 @@ mod tests {
         assert_eq!(
             format!("{url:?}"),
             "postgres://app@db.example:5433/licences"
+        );
+    }
+
+    #[test]
+    fn tools_get_the_host_and_the_database_and_no_password() {
+        let url =
+            "postgres://app:secret@db.example:5433/licences?password=secret&application_name=x";
+        let url = DatabaseUrl::parse(url).unwrap();
+        assert_eq!(
+            url.for_tools().as_deref(),
+            Some("postgres://app@db.example:5433/licences?application_name=x")
+        );
+        assert_eq!(
+            DatabaseUrl::parse("sqlite://x.db").unwrap().for_tools(),
+            None
         );
     }
 

@@ -40,6 +40,12 @@ pub struct KeyFolder {
     allow_group_read: bool,
 }
 
+impl std::fmt::Display for KeyFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
 impl KeyFolder {
     /// A folder, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>, allow_group_read: bool) -> Self {

@@ -16,6 +16,9 @@ use crate::db::models::instance::{
     vault_fingerprints,
 };
 
+/// The name of one of the vault's keys and what it is recognised by.
+type Fingerprint = (String, Vec<u8>);
+
 /// Loads the vault and the keyring; at the first start on this database makes them.
 ///
 /// Files that are there before the database is (mounted secrets, a folder that outlived its database)
@@ -40,6 +43,61 @@ pub(crate) fn open_keys(
     })?;
     let vault = read_vault(folder)?;
     Ok((vault, Keyring::load(folder.clone(), rows)?))
+}
+
+/// What became of comparing key files with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeysFit {
+    /// They are the ones that it was made with: the vault's, and so many that sign.
+    Yes {
+        /// Signing keys whose files are there.
+        signing: usize,
+    },
+    /// The database knows none yet; the first start takes over what is there and makes the rest.
+    NotYetMade,
+}
+
+/// Compares the key files with the database, and changes neither.
+///
+/// # Errors
+/// As [`open_keys`].
+pub(crate) fn compare_keys(
+    conn: &mut DbConnection,
+    folder: &KeyFolder,
+) -> Result<KeysFit, KeyFileError> {
+    let known = vault_fingerprints(conn)?;
+    let rows = SigningKeyRow::all(conn)?;
+    if known.is_empty() && rows.is_empty() {
+        check_files(folder)?;
+        return Ok(KeysFit::NotYetMade);
+    }
+    compare_vault(&known, folder)?;
+    let there = |row: &&SigningKeyRow| folder.contains(&file_name(&row.kid));
+    let signing = rows.iter().filter(there).count();
+    Keyring::load(folder.clone(), rows)?;
+    Ok(KeysFit::Yes { signing })
+}
+
+/// Whether what is there of key files can be read, by itself.
+///
+/// # Errors
+/// As [`open_keys`].
+pub(crate) fn check_files(folder: &KeyFolder) -> Result<(), KeyFileError> {
+    if folder.contains(vault::FILE) {
+        read_vault(folder)?;
+    }
+    for name in signing_files(folder)? {
+        parse_named(folder, &name)?;
+    }
+    Ok(())
+}
+
+/// The names of the signing keys' files in the folder.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn signing_files(folder: &KeyFolder) -> Result<Vec<String>, KeyFileError> {
+    folder.names("signing-", ".pem")
 }
 
 /// A signing key whose file is written and which the database does not know yet.
@@ -135,16 +193,24 @@ fn open_vault(
     if known.is_empty() && !folder.contains(vault::FILE) {
         folder.create(vault::FILE, &Vault::new_file())?;
     }
-    let fingerprints = read_vault(folder)?.fingerprints();
-    for known in &known {
-        if !fingerprints.contains(known) {
-            return Err(KeyFileError::Foreign(folder.file(vault::FILE)));
-        }
-    }
+    let fingerprints = compare_vault(&known, folder)?;
     for (name, fingerprint) in fingerprints.iter().filter(|pair| !known.contains(pair)) {
         insert_vault_fingerprint(conn, name, fingerprint, now)?;
     }
     Ok(())
+}
+
+/// The fingerprints of the vault's file, among which must be those that the database knows.
+fn compare_vault(
+    known: &[Fingerprint],
+    folder: &KeyFolder,
+) -> Result<Vec<Fingerprint>, KeyFileError> {
+    let fingerprints = read_vault(folder)?.fingerprints();
+    if known.iter().all(|known| fingerprints.contains(known)) {
+        Ok(fingerprints)
+    } else {
+        Err(KeyFileError::Foreign(folder.file(vault::FILE)))
+    }
 }
 
 fn read_vault(folder: &KeyFolder) -> Result<Vault, KeyFileError> {
@@ -160,15 +226,8 @@ fn first_signing_keys(
     now: Timestamp,
 ) -> Result<Vec<SigningKeyRow>, KeyFileError> {
     let mut states = [SigningKeyState::Signing, SigningKeyState::Next].into_iter();
-    for name in folder.names("signing-", ".pem")? {
-        let public = parse_private(folder, &name)?.verifying_key().to_bytes();
-        let kid = countersign_client::kid(&public);
-        if name != file_name(&kid) {
-            return Err(KeyFileError::Damaged(
-                folder.file(&name),
-                format!("its name should be {}", file_name(&kid)),
-            ));
-        }
+    for name in signing_files(folder)? {
+        let (kid, public) = parse_named(folder, &name)?;
         let state = states.next().unwrap_or(SigningKeyState::Retired);
         new_row(kid, public, state, now).insert(conn)?;
     }
@@ -177,6 +236,18 @@ fn first_signing_keys(
         NewKey::create(folder)?.insert(conn, state, now)?;
     }
     Ok(SigningKeyRow::all(conn)?)
+}
+
+/// The kid and the public half of a signing key whose file must be named after it.
+fn parse_named(folder: &KeyFolder, name: &str) -> Result<(String, [u8; 32]), KeyFileError> {
+    let public = parse_private(folder, name)?.verifying_key().to_bytes();
+    let kid = countersign_client::kid(&public);
+    if name == file_name(&kid) {
+        Ok((kid, public))
+    } else {
+        let problem = format!("its name should be {}", file_name(&kid));
+        Err(KeyFileError::Damaged(folder.file(name), problem))
+    }
 }
 
 fn new_row(kid: String, public: [u8; 32], state: SigningKeyState, now: Timestamp) -> SigningKeyRow {

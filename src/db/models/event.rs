@@ -96,6 +96,15 @@ pub(crate) struct EventFilter {
     pub customer: Option<CustomerId>,
 }
 
+/// When the newest event was written, by the clock of whoever wrote it; `None` without any.
+pub(crate) fn newest(conn: &mut DbConnection) -> QueryResult<Option<Timestamp>> {
+    events::table
+        .order(events::id.desc())
+        .select(events::at)
+        .first(conn)
+        .optional()
+}
+
 impl NewEvent<'_> {
     pub(crate) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
         diesel::insert_into(events::table)
