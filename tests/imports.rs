@@ -207,8 +207,12 @@ on_both_databases! {
             app.admin.import("editor", &query, &[status]).await.ok();
         }
         app.admin.import("editor", "status=sold", &["no product"]).await.refused(422, "validation_failed");
+        let long = "x".repeat(5000);
+        let refused = app.admin.import("editor", "status=sold&product=editor", &["never sold", &long]).await;
+        refused.refused(422, "import_failed");
         let keys = app.admin.get("/v1/sequences/editor").await.ok()["keys"].clone();
         assert_eq!(keys, json!({ "active": 1, "inactive": 1, "sold": 1, "delivered": 1, "disabled": 1 }));
+        assert_eq!(app.software().activate("never sold", "m1").await.status, 404);
         for (status, code) in [("active", 404), ("inactive", 404), ("sold", 201), ("delivered", 201), ("disabled", 404)] {
             assert_eq!(app.software().activate(status, "m1").await.status, code, "{status}");
         }

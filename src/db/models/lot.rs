@@ -146,8 +146,9 @@ impl Lot {
         Ok(updated == 1)
     }
 
-    /// Deletes up to `slice` keys of an abandoned lot that were never assigned; when none is left, the
-    /// lot itself. Returns how many keys went.
+    /// Deletes up to `slice` keys of an abandoned lot, of whatever status they came in with: nobody has
+    /// seen them, so nobody holds one. When none is left, the lot itself goes. Returns how many keys
+    /// went.
     pub(crate) fn sweep(conn: &mut DbConnection, id: LotId, slice: i64) -> QueryResult<usize> {
         let abandoned = lots::table.filter(lots::id.eq(id).and(lots::abandoned_at.is_not_null()));
         if abandoned
@@ -159,26 +160,16 @@ impl Lot {
             return Ok(0);
         }
         let ids: Vec<i64> = keys::table
-            .filter(keys::lot_id.eq(id).and(keys::assigned_at.is_null()))
+            .filter(keys::lot_id.eq(id))
             .order(keys::id)
             .limit(slice)
             .select(keys::id)
             .load(conn)?;
         let in_stock = stock::table.filter(stock::lot_id.eq(id).and(stock::key_id.eq_any(&ids)));
         each_backend!(conn, |inner| diesel::delete(in_stock).execute(inner))?;
-        each_backend!(conn, |inner| {
-            diesel::delete(
-                keys::table
-                    .filter(keys::id.eq_any(&ids))
-                    .filter(keys::assigned_at.is_null()),
-            )
-            .execute(inner)
-        })?;
+        let keys = keys::table.filter(keys::id.eq_any(&ids));
+        each_backend!(conn, |inner| diesel::delete(keys).execute(inner))?;
         if ids.is_empty() {
-            // Whatever somebody holds is theirs.
-            diesel::update(keys::table.filter(keys::lot_id.eq(id)))
-                .set(keys::lot_id.eq(None::<LotId>))
-                .execute(conn)?;
             diesel::delete(lots::table.find(id)).execute(conn)?;
         }
         Ok(ids.len())
