@@ -35,7 +35,7 @@ async fn generate(admin: &Persona, generator: i64, body: Value) -> crate::suppor
 }
 
 on_both_databases! {
-    /// [SHOP-9, SHOP-10..18]
+    /// [SHOP-9..11, SHOP-18]
     async fn a_generator_is_made_shown_edited_and_deleted(app: TestApp) {
         let body = json!({
             "name": "chunks", "charset": "ABCD1234", "chunks": 4, "chunk_length": 2, "separator": "-",
@@ -277,7 +277,7 @@ on_both_databases! {
         assert_eq!((claims.product, claims.expires_at), (None, None));
     }
 
-    /// [SHOP-12..17]
+    /// [SHOP-6, SHOP-12..17]
     async fn keys_have_the_characters_chunks_and_ends_of_their_generator(app: TestApp) {
         let pattern = json!({
             "name": "sample", "charset": "ABCD1234", "chunks": 4, "chunk_length": 2, "separator": "-",
@@ -314,7 +314,7 @@ on_both_databases! {
         }
     }
 
-    /// [SHOP-19, SHOP-20]
+    /// [SHOP-9, SHOP-19, SHOP-20]
     async fn a_generator_makes_keys_from_when_it_is_saved_and_only_the_one_that_is_chosen(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let body = json!({ "quantity": 3, "product": "editor" });

@@ -95,7 +95,7 @@ on_both_databases! {
         assert_eq!((&problem["failed"][0]["line"], &problem["failed"][0]["code"]), (&json!(1), &json!("unfinished_block")));
     }
 
-    /// [UC-63, SHOP-46, SHOP-49]
+    /// [UC-63, SHOP-46]
     async fn further_columns_carry_the_fields_of_each_key(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let body = "key,max_activations,valid_for_days,supplier\n\"K,1\",2,30,acme\nK2,,,\n";
