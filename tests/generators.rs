@@ -80,7 +80,7 @@ on_both_databases! {
         }
     }
 
-    /// [SHOP-21, SHOP-24, SHOP-32]
+    /// [SHOP-21, SHOP-24, SHOP-29, SHOP-32]
     async fn keys_are_generated_into_stock_and_sold_from_there(app: TestApp) {
         let generator = make(&app.admin, json!({ "name": "g", "max_activations": 2 })).await;
         app.admin.make_product("editor", json!({})).await;
@@ -137,7 +137,7 @@ on_both_databases! {
         }
     }
 
-    /// [SHOP-29, IPS-3, IPS-21]
+    /// [IPS-3, IPS-21, SHOP-18, SHOP-29]
     async fn a_product_of_a_generator_makes_keys_as_they_are_bought(app: TestApp) {
         let generator = make(&app.admin, json!({ "name": "g", "prefix": "ED-", "expires_in_days": 10 })).await;
         make_product(&app.admin, "editor", generator).await;

@@ -93,7 +93,7 @@ on_both_databases! {
         assert_eq!(app.admin.order("3", "editor", 1, "completed").await.ok()["issue_state"], "waiting_stock");
     }
 
-    /// [SHOP-53, IPS-21]
+    /// [IPS-21, SHOP-53]
     async fn as_many_keys_are_delivered_as_pieces_times_keys_for_each(app: TestApp) {
         app.admin.make_product("one", json!({})).await;
         app.admin.make_product("three", json!({ "delivery_quantity": 3 })).await;

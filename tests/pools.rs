@@ -24,7 +24,12 @@ async fn order_for(admin: &Persona, reference: &str, sku: &str, email: &str) -> 
     let body = json!({
         "status": "payment_received", "customer": { "email": email }, "lines": [{ "sku": sku }],
     });
-    keys_of(&admin.put(&format!("/v1/orders/{reference}"), body).await.ok())
+    keys_of(
+        &admin
+            .put(&format!("/v1/orders/{reference}"), body)
+            .await
+            .ok(),
+    )
 }
 
 on_both_databases! {
