@@ -98,7 +98,7 @@ on_both_databases! {
         assert_eq!((&problem["failed"][0]["line"], &problem["failed"][0]["code"]), (&json!(1), &json!("unfinished_block")));
     }
 
-    /// [UC-63, SHOP-46]
+    /// [UC-63, SHOP-46, SHOP-49]
     async fn further_columns_carry_the_fields_of_each_key(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let body = "key,max_activations,valid_for_days,supplier\n\"K,1\",2,30,acme\nK2,,,\n";
@@ -203,7 +203,7 @@ on_both_databases! {
         assert_eq!(app.admin.import("editor", "", &["K1"]).await.ok()["added"], 1);
     }
 
-    /// [SHOP-25..28]
+    /// [SHOP-25..28, SHOP-49]
     async fn keys_come_in_with_any_of_the_five_statuses(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         for status in ["active", "inactive", "sold", "delivered", "disabled"] {

@@ -241,12 +241,8 @@ fn sources() -> Vec<PathBuf> {
 
 /// The requirements that a line of comment cites.
 fn cited_in(line: &str) -> impl Iterator<Item = Number> {
-    let comment = line
-        .trim()
-        .starts_with("//")
-        .then_some(line)
-        .unwrap_or_default();
-    let brackets = comment.split('[').skip(1);
+    let is_comment = line.trim().starts_with("//");
+    let brackets = line.split('[').skip(1).filter(move |_| is_comment);
     brackets
         .filter_map(|rest| rest.split_once(']'))
         .flat_map(|(inner, _)| numbers(inner))
