@@ -43,6 +43,7 @@ on_both_databases! {
         app.admin.post("/v1/accounts", json!({ "name": "admin", "role": "shop" })).await.refused(409, "already_exists");
     }
 
+    /// [IPS-19]
     async fn an_importer_pushes_into_the_sequences_that_are_named_for_it(app: TestApp) {
         for name in ["ours", "theirs"] {
             app.admin.post("/v1/sequences", json!({ "name": name })).await.ok();

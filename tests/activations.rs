@@ -6,6 +6,7 @@ use crate::support::database::texts;
 use crate::support::on_both_databases;
 
 on_both_databases! {
+    /// [UC-14]
     async fn an_installation_gets_a_signed_token_and_the_same_again_is_the_same_activation(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=2", &["K1"]).await;
         let (_, key) = app.admin.buy("1", "editor").await;
@@ -28,6 +29,7 @@ on_both_databases! {
         assert_eq!(first["renew_by"], "2026-12-22T10:00:00Z");
     }
 
+    /// [UC-15]
     async fn the_limit_counts_open_activations_and_a_release_frees_the_place(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=2", &["K1"]).await;
         let (_, key) = app.admin.buy("1", "editor").await;
@@ -95,6 +97,7 @@ on_both_databases! {
         renewed.refused(401, "token_invalid");
     }
 
+    /// [UC-5]
     async fn revoking_refuses_activation_and_renewal_and_unrevoking_allows_them_again(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let (id, key) = app.admin.buy("1", "editor").await;
@@ -129,6 +132,7 @@ on_both_databases! {
         }
     }
 
+    /// [IPS-18]
     async fn keys_of_other_products_and_mere_codes_are_refused_with_codes_of_their_own(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         app.admin.make_product("voucher", json!({ "activation_managed": false })).await;
@@ -205,6 +209,7 @@ on_both_databases! {
         app.admin.delete(&path).await.refused(404, "activation_not_found");
     }
 
+    /// [UC-15]
     async fn a_key_without_a_limit_counts_its_activations_however_many(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let (_, key) = app.admin.buy("1", "editor").await;

@@ -35,7 +35,7 @@ async fn generate(admin: &Persona, generator: i64, body: Value) -> crate::suppor
 }
 
 on_both_databases! {
-    /// [SHOP-9, SHOP-10..18]
+    /// [SHOP-9..11, SHOP-18]
     async fn a_generator_is_made_shown_edited_and_deleted(app: TestApp) {
         let body = json!({
             "name": "chunks", "charset": "ABCD1234", "chunks": 4, "chunk_length": 2, "separator": "-",
@@ -80,7 +80,7 @@ on_both_databases! {
         }
     }
 
-    /// [SHOP-21, SHOP-24, SHOP-32]
+    /// [SHOP-21, SHOP-24, SHOP-29, SHOP-32]
     async fn keys_are_generated_into_stock_and_sold_from_there(app: TestApp) {
         let generator = make(&app.admin, json!({ "name": "g", "max_activations": 2 })).await;
         app.admin.make_product("editor", json!({})).await;
@@ -137,7 +137,7 @@ on_both_databases! {
         }
     }
 
-    /// [SHOP-29, IPS-3, IPS-21]
+    /// [IPS-3, IPS-21, SHOP-18, SHOP-29]
     async fn a_product_of_a_generator_makes_keys_as_they_are_bought(app: TestApp) {
         let generator = make(&app.admin, json!({ "name": "g", "prefix": "ED-", "expires_in_days": 10 })).await;
         make_product(&app.admin, "editor", generator).await;
@@ -275,5 +275,83 @@ on_both_databases! {
         let (_, stocked) = app.admin.buy("2", "editor").await;
         let claims = countersign_client::verify_product_key(&stocked, "ED1-", &keys, now).unwrap();
         assert_eq!((claims.product, claims.expires_at), (None, None));
+    }
+
+    /// [SHOP-6, SHOP-12..17]
+    async fn keys_have_the_characters_chunks_and_ends_of_their_generator(app: TestApp) {
+        let pattern = json!({
+            "name": "sample", "charset": "ABCD1234", "chunks": 4, "chunk_length": 2, "separator": "-",
+            "prefix": "PRE-", "suffix": "-SUF",
+        });
+        let mixed = json!({ "name": "mixed", "charset": "123ABCabc", "chunks": 1, "chunk_length": 40 });
+        let (pattern, mixed) = (make(&app.admin, pattern).await, make(&app.admin, mixed).await);
+        make_product(&app.admin, "editor", pattern).await;
+        make_product(&app.admin, "player", mixed).await;
+        for text in app.admin.order("1", "editor", 20, "completed").await.keys() {
+            let chunks = text.strip_prefix("PRE-").unwrap().strip_suffix("-SUF").unwrap().split('-');
+            let chunks: Vec<&str> = chunks.collect();
+            assert_eq!(chunks.len(), 4, "{text}");
+            let is_chunk = |chunk: &&str| chunk.len() == 2 && chunk.chars().all(|c| "ABCD1234".contains(c));
+            assert!(chunks.iter().all(is_chunk), "{text}");
+        }
+        let texts = app.admin.order("2", "player", 20, "completed").await.keys();
+        assert!(texts.iter().all(|text| text.len() == 40), "no separator where there is one chunk: {texts:?}");
+        // By chance alone, one of nine characters is missing from 800 draws once in 10^40 runs.
+        let used: std::collections::BTreeSet<char> = texts.iter().flat_map(|text| text.chars()).collect();
+        assert_eq!(used.into_iter().collect::<String>(), "123ABCabc");
+    }
+
+    /// [SHOP-11, SHOP-18]
+    async fn what_a_generator_leaves_blank_sets_no_limit(app: TestApp) {
+        let generator = make(&app.admin, json!({ "name": "g", "max_activations": null, "expires_in_days": null })).await;
+        make_product(&app.admin, "editor", generator).await;
+        let order = app.admin.order("1", "editor", 1, "completed").await.ok();
+        let key = &order["lines"][0]["keys"][0];
+        assert_eq!((&key["max_activations"], &key["expires_at"]), (&Value::Null, &Value::Null));
+        app.pass_days(20_000);
+        for installation in 0..20 {
+            app.software().activate(key["key"].as_str().unwrap(), &format!("m{installation}")).await.ok();
+        }
+    }
+
+    /// [SHOP-9, SHOP-19, SHOP-20]
+    async fn a_generator_makes_keys_from_when_it_is_saved_and_only_the_one_that_is_chosen(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let body = json!({ "quantity": 3, "product": "editor" });
+        generate(&app.admin, 1, body.clone()).await.refused(404, "generator_not_found");
+        make(&app.admin, json!({ "name": "one", "prefix": "ONE-" })).await;
+        let two = make(&app.admin, json!({ "name": "two", "prefix": "TWO-" })).await;
+        generate(&app.admin, two, body).await.ok();
+        let keys = app.admin.get("/v1/keys").await.ok();
+        let texts: Vec<&str> = keys["items"].as_array().unwrap().iter().map(|key| key["key"].as_str().unwrap()).collect();
+        assert_eq!(texts.len(), 3);
+        assert!(texts.iter().all(|text| text.starts_with("TWO-")), "{texts:?}");
+    }
+
+    /// [SHOP-23..28]
+    async fn keys_are_generated_with_one_of_five_statuses_and_can_do_what_it_says(app: TestApp) {
+        let generator = make(&app.admin, json!({ "name": "g" })).await;
+        for (status, for_sale, activation) in [
+            ("active", 1, 404), ("inactive", 0, 404), ("sold", 0, 201), ("delivered", 0, 201), ("disabled", 0, 404),
+        ] {
+            app.admin.make_product(status, json!({})).await;
+            generate(&app.admin, generator, json!({ "quantity": 1, "product": status, "status": status })).await.ok();
+            let key = app.admin.get(&format!("/v1/keys?sequence={status}")).await.ok()["items"][0].clone();
+            assert_eq!((&key["status"], &key["product"]), (&json!(status), &json!(status)));
+            let text = key["key"].as_str().unwrap();
+            assert_eq!(app.software().activate(text, "m1").await.status, activation, "{status}");
+            assert_eq!(app.admin.get(&format!("/v1/products/{status}")).await.ok()["available"], for_sale, "{status}");
+            let order = app.admin.order(status, status, 1, "completed").await;
+            assert_eq!(order.keys().len(), for_sale, "{status}");
+        }
+        for wrong in ["activated", "expired", "revoked", "Active", ""] {
+            let body = json!({ "quantity": 1, "product": "active", "status": wrong });
+            let problem = generate(&app.admin, generator, body).await.refused(422, "validation_failed");
+            assert_eq!(problem["errors"][0]["field"], "status", "{wrong}");
+        }
+        // What was disabled after it was sold cannot be used, either.
+        app.admin.patch("/v1/keys/1", json!({ "status": "disabled" })).await.ok();
+        let sold = app.admin.get("/v1/keys/1").await.ok()["key"].clone();
+        app.software().activate(sold.as_str().unwrap(), "m1").await.refused(403, "key_disabled");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::on_both_databases;
 
 on_both_databases! {
+    /// [IPS-5, IPS-11, SHOP-43, SHOP-50]
     async fn an_import_counts_what_is_new_and_what_was_there(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let report = app.admin.import("editor", "", &["K1", "K2", "K1"]).await.ok();
@@ -14,6 +15,7 @@ on_both_databases! {
         assert_eq!(report, json!({ "added": 1, "duplicates": 1, "failures": 0, "failed": [] }), "a text exists once in all");
     }
 
+    /// [SHOP-46..48]
     async fn byte_order_marks_line_ends_and_blank_lines_are_no_keys(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let body = "\u{feff}K1\r\n\r\n\n K2 \r\nK3";
@@ -47,6 +49,7 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/sequences/nowhere").await.ok()["keys"]["active"], 1);
     }
 
+    /// [SHOP-25]
     async fn inactive_keys_are_not_sold(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         app.admin.import("editor", "status=inactive", &["K1"]).await.ok();
@@ -71,7 +74,7 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 175);
     }
 
-    /// [UC-33, UC-34]
+    /// [UC-32..34]
     async fn a_spreadsheets_lines_name_their_sequences(app: TestApp) {
         for sku in ["editor", "player"] {
             app.admin.make_product(sku, json!({})).await;
@@ -83,7 +86,7 @@ on_both_databases! {
         assert_eq!(app.admin.order("2", "player", 1, "completed").await.keys(), ["P 1\teven a tab"]);
     }
 
-    /// [UC-35, UC-36, UC-37]
+    /// [UC-32, UC-35..37]
     async fn keys_of_several_lines_come_in_blocks_and_are_delivered_as_they_are(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let body = "editor\n-----BEGIN-----\nline 2\n\n. \n-----END-----\n.\neditor\nsecond\n.\n";
@@ -132,6 +135,7 @@ on_both_databases! {
         assert_eq!(lines.refused(422, "import_failed")["failed"][0]["code"], "no_sequence");
     }
 
+    /// [SHOP-50]
     async fn a_dry_run_says_what_would_come_of_it_and_stores_nothing(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let long = "x".repeat(4097);
@@ -199,7 +203,7 @@ on_both_databases! {
         assert_eq!(app.admin.import("editor", "", &["K1"]).await.ok()["added"], 1);
     }
 
-    /// [SHOP-25, SHOP-26, SHOP-27, SHOP-28]
+    /// [SHOP-25..28, SHOP-49]
     async fn keys_come_in_with_any_of_the_five_statuses(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         for status in ["active", "inactive", "sold", "delivered", "disabled"] {

@@ -99,6 +99,7 @@ on_both_databases! {
         app.admin.order("1", "editor", 1, "completed").await.ok();
     }
 
+    /// [SHOP-26, SHOP-27]
     async fn a_sold_key_is_delivered_once(app: TestApp) {
         app.admin.make_product("editor", json!({ "auto_deliver": false })).await;
         app.admin.import("editor", "", &["K1"]).await.ok();
@@ -129,6 +130,7 @@ on_both_databases! {
         assert_eq!(act(app, 1, "enable").await["status"], "delivered");
     }
 
+    /// [IPS-11, SHOP-35]
     async fn a_replaced_text_is_never_usable_again_and_the_activations_stay(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=2", &["K1", "K2"]).await;
         let (id, key) = app.admin.buy("1", "editor").await;
@@ -157,6 +159,7 @@ on_both_databases! {
         }
     }
 
+    /// [UC-75]
     async fn the_anonymous_count_is_part_of_the_limit(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=3", &["K1", "K2"]).await;
         let shop = app.shop().await;

@@ -46,6 +46,7 @@ fn import_input(database: &TestDatabase, arguments: &[&str], text: &str) -> std:
 }
 
 processes_on_both_databases! {
+    /// [SHOP-45, SHOP-48]
     fn keys_are_imported_before_the_first_start_and_beside_a_running_server(database: TestDatabase) {
         let first = file(database, "first.txt", &lines(0, 3));
         let arguments = ["import", &first, "--sequence", "editor", "--create-missing", "--max-activations", "2"];

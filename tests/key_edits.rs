@@ -37,6 +37,7 @@ async fn make_order(app: &TestApp, reference: &str, sku: &str, status: &str) -> 
 }
 
 on_both_databases! {
+    /// [IPS-4, SHOP-43, SHOP-44]
     async fn a_key_entered_by_hand_has_every_member_and_is_sold_after_what_came_in_before(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let body = json!({
@@ -89,6 +90,7 @@ on_both_databases! {
         shop.post("/v1/keys", json!({ "key": "K", "sequence": "editor" })).await.refused(403, "forbidden");
     }
 
+    /// [SHOP-36, SHOP-44]
     async fn a_key_of_each_status_goes_where_its_status_says(app: TestApp) {
         app.admin.make_product("editor", json!({ "auto_deliver": false })).await;
         make_order(app, "1", "editor", "pending").await;
@@ -118,6 +120,7 @@ on_both_databases! {
         }
     }
 
+    /// [SHOP-33]
     async fn an_edit_changes_what_is_given_and_null_empties(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=3&valid_for_days=9", &["K1"]).await;
         let key = app.admin.get("/v1/keys/1").await.ok();
@@ -147,6 +150,7 @@ on_both_databases! {
         assert!(details[0].contains(r#""before":{"max_activations":3}"#), "{}", details[0]);
     }
 
+    /// [SHOP-38]
     async fn a_limit_below_what_is_open_admits_nobody_new_and_releases_nobody(app: TestApp) {
         app.admin.make_stocked_product("editor", "max_activations=3", &["K1"]).await;
         let (id, key) = app.admin.buy("1", "editor").await;
@@ -163,6 +167,7 @@ on_both_databases! {
         app.software().activate(&key, "m3").await.ok();
     }
 
+    /// [SHOP-39]
     async fn a_key_that_moves_is_in_stock_where_it_went(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;
         app.admin.make_product("viewer", json!({ "number_prefix": "VIEW" })).await;
@@ -196,6 +201,7 @@ on_both_databases! {
         assert_eq!(problem.refused(422, "validation_failed")["errors"][0]["code"], "no_sequence");
     }
 
+    /// [SHOP-37]
     async fn status_and_date_take_a_key_out_of_stock_and_put_it_back(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let key = json!({ "id": 1 });
@@ -216,6 +222,7 @@ on_both_databases! {
         assert_eq!((&served["status"], &served["order"]), (&json!("delivered"), &json!("1")));
     }
 
+    /// [SHOP-40]
     async fn naming_an_order_or_a_customer_assigns_a_key_for_ever(app: TestApp) {
         app.admin.make_stocked_product("editor", "valid_for_days=10", &["K1", "K2", "K3"]).await;
         make_order(app, "1", "editor", "pending").await;
@@ -281,6 +288,7 @@ on_both_databases! {
         assert_eq!(app.admin.get(&of("two")).await.keys(), ["K1"]);
     }
 
+    /// [UC-39]
     async fn only_keys_that_were_never_assigned_are_deleted_and_their_texts_are_free_again(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;
         app.admin.buy("1", "editor").await;

@@ -274,6 +274,7 @@ impl Play<'_> {
 }
 
 on_both_databases! {
+    /// [IPS-10]
     async fn no_history_gives_a_key_out_twice_or_leaves_it_where_it_may_not_be(app: TestApp) {
         for seed in 0..HISTORIES {
             let mut play = Play { app, seed, texts: 0, assigned: HashSet::new(), issued: HashMap::new() };

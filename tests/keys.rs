@@ -33,6 +33,7 @@ on_both_databases! {
         app.admin.get("/v1/keys?number=nonsense").await.ok();
     }
 
+    /// [UC-40]
     async fn only_assigned_keys_are_revoked_and_repeating_it_changes_nothing(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;
         let (id, _) = app.admin.buy("1", "editor").await;
@@ -69,6 +70,7 @@ on_both_databases! {
         assert_eq!((seen, sizes), (keys, vec![10, 10, 5]));
     }
 
+    /// [UC-47]
     async fn keys_are_found_by_every_fact_and_by_members_of_extra(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
         app.admin.order("1", "editor", 2, "completed").await.ok();

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::on_both_databases;
 
 on_both_databases! {
+    /// [IPS-9]
     async fn a_quiet_pool_gives_its_keys_in_the_order_of_their_import(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
         app.admin.import("editor", "", &["K0"]).await.ok();
@@ -28,6 +29,7 @@ on_both_databases! {
         assert_eq!(first.keys(), ["K1"]);
     }
 
+    /// [UC-17]
     async fn keys_are_issued_when_the_order_is_paid_and_not_before(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
         let pending = app.admin.order("1", "editor", 1, "pending").await.ok();
@@ -39,6 +41,7 @@ on_both_databases! {
         assert_eq!(paid.keys(), ["K3"]);
     }
 
+    /// [IPS-22]
     async fn several_keys_of_several_products_are_issued_together_or_not_at_all(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["E1", "E2"]).await;
         app.admin.make_stocked_product("player", "", &["P1"]).await;
@@ -66,6 +69,7 @@ on_both_databases! {
         assert_eq!(app.admin.put("/v1/orders/2", lines(1)).await.keys(), ["E1", "E2", "P1"]);
     }
 
+    /// [IPS-22]
     async fn new_stock_goes_to_the_waiting_orders_oldest_first_without_anyones_doing(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         for reference in ["b", "a", "c"] {
@@ -100,6 +104,7 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/stock?sku=editor").await.ok()["items"][0]["available"], 1);
     }
 
+    /// [IPS-8]
     async fn an_order_that_is_not_paid_cannot_be_issued_and_a_cancelled_one_waits_no_more(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         app.admin.order("1", "editor", 1, "pending").await.ok();
@@ -125,6 +130,7 @@ on_both_databases! {
         assert_eq!(newer["status"], "refunded");
     }
 
+    /// [SHOP-66]
     async fn what_must_be_shipped_is_left_to_the_merchant(app: TestApp) {
         app.admin.make_product("boxed", json!({ "virtual": false })).await;
         app.admin.import("boxed", "", &["B1"]).await.ok();
@@ -158,6 +164,7 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/stock?sku=editor").await.ok()["items"][0]["available"], 1);
     }
 
+    /// [UC-18, UC-19]
     async fn lines_added_to_an_issued_order_get_no_keys_and_removed_ones_keep_theirs(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["E1", "E2"]).await;
         app.admin.make_stocked_product("player", "", &["P1"]).await;
@@ -168,6 +175,7 @@ on_both_databases! {
         assert_eq!(app.admin.put("/v1/orders/1", removed).await.keys(), ["E1"]);
     }
 
+    /// [SHOP-56]
     async fn quantity_means_keys_or_activations_as_the_product_says(app: TestApp) {
         app.admin.make_product("editor", json!({ "delivery_quantity": 2 })).await;
         app.admin.import("editor", "", &["E1", "E2", "E3", "E4"]).await.ok();
@@ -206,6 +214,7 @@ on_both_databases! {
         assert_eq!(short["issue_error"]["shortages"][0]["available"], 0);
     }
 
+    /// [SHOP-41, SHOP-42]
     async fn validity_in_days_begins_with_the_purchase_and_overwrites_a_date(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         let date = "expires_at=2027-06-01T00:00:00Z";

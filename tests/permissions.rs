@@ -235,6 +235,7 @@ fn every_operation_is_in_the_table_once_and_every_line_of_it_is_an_operation() {
 }
 
 on_both_databases! {
+    /// [UC-21, UC-22]
     async fn every_operation_answers_every_caller_as_the_table_says(app: TestApp) {
         let personas = callers(app).await;
         let mut wrong = Vec::new();

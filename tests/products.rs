@@ -41,6 +41,7 @@ on_both_databases! {
         app.admin.delete("/v1/products/player").await.refused(404, "product_not_found");
     }
 
+    /// [SHOP-8]
     async fn a_draft_cannot_be_bought_until_it_is_published(app: TestApp) {
         app.admin.make_product("plan", json!({ "status": "draft" })).await;
         app.admin.import("plan", "", &["K1"]).await.ok();
@@ -52,6 +53,7 @@ on_both_databases! {
         assert_eq!(app.admin.buy("1", "plan").await.1, "K1");
     }
 
+    /// [SHOP-52]
     async fn a_product_that_sells_no_keys_issues_none(app: TestApp) {
         app.admin.make_product("service", json!({ "sells_keys": false })).await;
         app.admin.import("service", "", &["K1"]).await.ok();
@@ -61,6 +63,7 @@ on_both_databases! {
         assert_eq!(app.admin.get("/v1/stock?sku=service").await.ok()["items"][0]["available"], Value::Null);
     }
 
+    /// [UC-30, UC-31]
     async fn deleting_a_sequence_keeps_its_assigned_keys_and_deletes_the_others(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2", "K3"]).await;
         let (id, key) = app.admin.buy("1", "editor").await;
@@ -80,6 +83,7 @@ on_both_databases! {
         assert_eq!((&report["added"], &report["duplicates"]), (&json!(1), &json!(1)));
     }
 
+    /// [UC-29]
     async fn a_sequence_is_renamed_and_counts_its_keys_by_status(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;
         app.admin.import("editor", "status=inactive", &["K3"]).await.ok();

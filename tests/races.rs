@@ -10,6 +10,7 @@ use crate::support::on_both_databases;
 use crate::support::process::ServerProcess;
 
 on_both_databases! {
+    /// [IPS-1, IPS-10]
     async fn two_hundred_orders_for_a_hundred_keys_get_each_key_once(app: TestApp) {
         let keys: Vec<String> = (1..=100).map(|number| format!("K{number:03}")).collect();
         app.admin.make_product("editor", json!({})).await;

@@ -22,6 +22,7 @@ const KEYS: [&str; 9] = [
 ];
 
 processes_on_both_databases! {
+    /// [IPS-2, UC-62]
     fn keys_survive_byte_for_byte_and_are_found_in_no_file(database: TestDatabase) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         // The log holds none even when it holds everything.

@@ -183,7 +183,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// [SHOP-12..17]
+        /// [SHOP-6, SHOP-12..14]
         #[test]
         fn a_text_has_the_chunks_characters_and_ends_of_its_pattern(
             charset in proptest::collection::hash_set("[0-9a-zA-Zж钥]", 1..20),
@@ -202,13 +202,18 @@ mod tests {
         }
     }
 
-    /// [SHOP-17], as its requirement is written.
+    /// [SHOP-15..17]
     #[test]
-    fn the_sample_of_the_requirement_comes_out() {
-        let columns = columns("ABCD1234", 4, 2);
-        let text = Pattern::of(&columns).unwrap().draw(&mut Dice::new());
-        assert_eq!(text.len(), "PRE-AA-AA-AA-AA-SUF".len());
-        assert_eq!(random_part(&text, &columns).len(), 4);
+    fn prefix_and_suffix_stand_at_the_ends_and_the_separator_between_chunks_alone() {
+        // One character to draw: the whole text is known.
+        for (chunks, length, expected) in [
+            (1, 3, "PRE-XXX-SUF"),
+            (3, 1, "PRE-X-X-X-SUF"),
+            (4, 2, "PRE-XX-XX-XX-XX-SUF"),
+        ] {
+            let pattern = Pattern::of(&columns("X", chunks, length)).unwrap();
+            assert_eq!(pattern.draw(&mut Dice::new()), expected);
+        }
     }
 
     #[test]

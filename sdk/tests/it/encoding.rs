@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::{TestSigner, claims, encode};
 
+/// [UC-7]
 #[test]
 fn every_single_flipped_bit_is_refused() {
     let signer = TestSigner::new(1);

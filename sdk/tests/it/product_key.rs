@@ -155,6 +155,7 @@ fn a_key_is_for_its_product_or_for_any() {
     assert!(claims(None, None).is_for("editor-pro"));
 }
 
+/// [UC-13]
 #[test]
 fn nobody_else_can_make_one() {
     assert_eq!(

@@ -82,6 +82,7 @@ fn the_clock_is_the_system_s() {
     );
 }
 
+/// [UC-7]
 #[test]
 fn issuer_product_and_installation_are_checked_when_set() {
     let signer = TestSigner::new(1);

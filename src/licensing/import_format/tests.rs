@@ -42,6 +42,7 @@ fn table(format: Format, columns: &[&str], header: Header) -> FormatOptions {
     }
 }
 
+/// [SHOP-47]
 #[test]
 fn keys_are_taken_line_by_line_and_byte_for_byte() {
     let body = "\u{feff}K1\r\n\r\n  K 2 \n \t \nсекрет\n\n钥匙\tx\n\"q\",\na\rb\n\u{feff}K\0";
@@ -113,6 +114,7 @@ fn the_longest_key_is_taken_in_every_format() {
     }
 }
 
+/// [UC-34]
 #[test]
 fn tsv_splits_at_the_first_tab_and_keeps_the_rest() {
     let text = "pool\tK1\r\n\npool 2\tK\t2 \r\n\t\r\npool\t\nK4\n\tK5\n";
@@ -128,6 +130,7 @@ fn tsv_splits_at_the_first_tab_and_keeps_the_rest() {
     );
 }
 
+/// [UC-34]
 #[test]
 fn tsv_takes_a_cell_out_of_quotes_only_when_a_spreadsheet_put_it_there() {
     for (cell, key) in [
@@ -294,6 +297,7 @@ fn columns_that_cannot_be_are_refused_without_repeating_the_first_row() {
     }
 }
 
+/// [UC-36]
 #[test]
 fn a_block_keeps_the_line_breaks_within_a_key_as_they_came() {
     let text = "\u{feff}\r\n\npool\nK1\n.\n \npool 2\r\n-----\r\n\r\n a\n. \n..\nend\n\r\n.\r\n";
@@ -303,6 +307,7 @@ fn a_block_keeps_the_line_breaks_within_a_key_as_they_came() {
     );
 }
 
+/// [UC-36]
 #[test]
 fn another_end_mark_is_taken_as_it_is() {
     let with_mark = |mark: &str| FormatOptions {
