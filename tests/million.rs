@@ -4,6 +4,12 @@
 //! Built and run in release by `scripts/test --only million`.
 
 #![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::print_stderr,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+#![allow(
     dead_code,
     unused_imports,
     unused_macros,
