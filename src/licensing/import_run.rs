@@ -1,27 +1,22 @@
 //! The course of an import: read, seal, stage, and at the end publish.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::context::Context;
-use super::events::{self, Subject};
 use super::import::{
     CreateMissing, Failures, ImportOptions, ImportReport, Piece, Purpose, ReadSoFar,
 };
 use super::import_format::{FailedLine, Parser, Record};
 use super::import_target::{self, Place, Staged, Target};
 use super::mint::{Batch, Terms};
-use super::orders;
 use super::staging::{self, CHUNK};
 use crate::app::App;
-use crate::db::models::import::{Import, ImportState, Progress};
+use crate::db::ids;
+use crate::db::models::import::{Import, Progress};
 use crate::db::models::key::{Key, KeySource, NewKey};
-use crate::db::models::sequence::{Sequence, SequenceId};
-use crate::db::types::JsonObject;
-use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, Refusal, Result};
 
 /// Sequences that one import may fill: it holds them all when it publishes.
@@ -29,15 +24,15 @@ const MAX_SEQUENCES: usize = 10_000;
 
 /// An import under way.
 pub(super) struct Run {
-    app: Arc<App>,
-    cx: Context,
-    options: ImportOptions,
-    target: Target,
+    pub(super) app: Arc<App>,
+    pub(super) cx: Context,
+    pub(super) options: ImportOptions,
+    pub(super) target: Target,
     read: Arc<ReadSoFar>,
     /// The sequences that the text has named so far.
-    places: HashMap<String, Option<Place>>,
+    pub(super) places: HashMap<String, Option<Place>>,
     failures: Failures,
-    progress: Progress,
+    pub(super) progress: Progress,
     /// In a dry run: what the text has held so far. Half of each hash, as two texts of one import that
     /// share so much are not to be feared.
     seen: HashSet<[u8; 16]>,
@@ -325,83 +320,6 @@ impl Run {
         self.progress = self.progress.with(added, duplicates);
         Ok(())
     }
-
-    async fn publish(&self) -> Result<()> {
-        let Some(place) = self.target.place else {
-            return Ok(());
-        };
-        let mut new = BTreeMap::new();
-        let mut sequences = BTreeSet::new();
-        let named = self.options.sequence.clone().zip(self.target.sequence);
-        let by_text = self
-            .places
-            .iter()
-            .filter_map(|(name, place)| Some((name.clone(), (*place)?)));
-        for (name, place) in named.into_iter().chain(by_text) {
-            sequences.extend(place.id());
-            if let Place::New(id) = place {
-                new.insert(id, name);
-            }
-        }
-        let (cx, progress) = (self.cx.clone(), self.progress);
-        let (published, clock) = (sequences.clone(), self.app.clock.clone());
-        let (name, order) = (self.options.sequence.clone(), self.target.order);
-        let added = usize::try_from(progress.added).unwrap_or(usize::MAX);
-        self.app
-            .db
-            .write(move |tx| {
-                let cx = Context {
-                    now: clock.now(),
-                    ..cx.clone()
-                };
-                let order = match order {
-                    Some(order) => Some(order.lock(tx, added)?),
-                    None => None,
-                };
-                show_new(tx, &cx, &new)?;
-                staging::publish_lot(tx, place.lot, &published, cx.now)?;
-                if let Some(order) = order {
-                    orders::follow_keys(tx, &cx, order)?;
-                }
-                Import::note(tx, place.import, progress, cx.now)?;
-                Import::end(tx, place.import, ImportState::Done, None, cx.now)?;
-                let detail = json!({
-                    "import": place.import,
-                    "sequence": name,
-                    "sequences": published.len(),
-                    "added": progress.added,
-                    "duplicates": progress.duplicates,
-                });
-                events::record(tx, &cx, "keys.imported", Subject::Lot(place.lot), detail)
-            })
-            .await?;
-        self.app.serve_after_publishing(&sequences).await;
-        Ok(())
-    }
-
-    /// Takes away what was staged and notes why.
-    async fn take_away(&self, place: Staged, error: &Error) {
-        let (state, problem) = match error {
-            Error::Refused(refusal) => (ImportState::Refused, Some(problem(refusal))),
-            _ => (ImportState::Interrupted, None),
-        };
-        let (progress, now) = (self.progress, self.app.clock.now());
-        let noted = self
-            .app
-            .db
-            .write(move |tx| {
-                Import::note(tx, place.import, progress, now)?;
-                Ok(Import::end(tx, place.import, state, problem.as_ref(), now)?)
-            })
-            .await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "how an import ended was not noted");
-        }
-        if let Err(error) = self.app.sweep(place.lot).await {
-            // The next import, or the next start, takes it away.
-            tracing::warn!(%error, "an unfinished import was not taken away");
-        }
-    }
 }
 
 impl Progress {
@@ -421,29 +339,4 @@ fn own_terms(record: &Record) -> Terms {
         valid_for_days: record.valid_for_days,
         max_activations: record.max_activations,
     }
-}
-
-fn problem(refusal: &Refusal) -> JsonObject {
-    let mut members = refusal.facts.clone();
-    members.insert("code".into(), refusal.code.as_str().into());
-    members.insert("detail".into(), refusal.detail.clone().into());
-    JsonObject(members)
-}
-
-/// Shows the sequences that were made for the import.
-fn show_new(tx: &mut DbConnection, cx: &Context, new: &BTreeMap<SequenceId, String>) -> Result<()> {
-    for (id, name) in new {
-        if Sequence::find_by_name(tx, name)?.is_some() {
-            let detail = format!(
-                "The sequence `{name}` was made by somebody else during the import; import again."
-            );
-            return Err(Refusal::because(Code::AlreadyExists, detail).into());
-        }
-        let mut sequence = Sequence::lock(tx, *id)?;
-        sequence.deleted_at = None;
-        sequence.save(tx)?;
-        let detail = json!({ "name": name });
-        events::record(tx, cx, "sequence.created", Subject::Sequence(*id), detail)?;
-    }
-    Ok(())
 }

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::events::{self, Subject};
-use super::mint::{Mint, Purchase, make_for_purchase};
+use super::making::{Purchase, make_for_purchase};
+use super::mint::Mint;
 use super::supply::{self, Fallback};
 use super::{number, stock};
 use crate::clock::Timestamp;

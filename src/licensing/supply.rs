@@ -1,7 +1,8 @@
 //! Where keys come from when stock does not suffice: the generator of the sequence, or the one that the
 //! product falls back on.
 
-use super::mint::{self, Recipe};
+use super::making;
+use super::mint::Recipe;
 use crate::db::DbConnection;
 use crate::db::models::generator::Generator;
 use crate::db::models::product::Product;
@@ -84,7 +85,7 @@ pub(crate) fn may_supply(conn: &mut DbConnection, product: &Product) -> Result<b
 
 fn has_room_for_one(conn: &mut DbConnection, generator: &Generator) -> Result<bool> {
     match Recipe::of(&generator.columns) {
-        Ok(recipe) => mint::has_room(conn, generator, &recipe, 1),
+        Ok(recipe) => making::has_room(conn, generator, &recipe, 1),
         Err(_) => Ok(false),
     }
 }
