@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::licensing::number;
+
 mod origin;
 mod rate_limit;
 mod server;
@@ -162,7 +164,9 @@ impl Config {
         overrides: &Overrides,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        from_table(merged(overrides, environment)?)
+        let environment: Vec<_> = environment.collect();
+        let table = merged(overrides, environment.iter().cloned())?;
+        from_table(table).map_err(|error| blame(overrides, &environment, error))
     }
 
     /// The database URL, filled in when it is left empty.
@@ -220,9 +224,49 @@ fn merged(
 }
 
 fn from_table(table: Table) -> Result<Config, ConfigError> {
-    table
+    let config: Config = table
         .try_into()
-        .map_err(|error: toml::de::Error| ConfigError(describe(&error)))
+        .map_err(|error: toml::de::Error| ConfigError(describe(&error)))?;
+    if !number::is_prefix(&config.products.number_prefix) {
+        let problem = "`products.number_prefix` must be 1 to 16 letters, digits or hyphens";
+        return Err(ConfigError(problem.to_owned()));
+    }
+    if config.tokens.issuer.is_empty() {
+        let problem = "`tokens.issuer` must not be empty: it names you in every token";
+        return Err(ConfigError(problem.to_owned()));
+    }
+    Ok(config)
+}
+
+/// Says where a setting stands that cannot be used: each place is tried alone.
+fn blame(
+    overrides: &Overrides,
+    environment: &[(String, String)],
+    error: ConfigError,
+) -> ConfigError {
+    let alone = |overrides: &Overrides, variable: Option<&(String, String)>| {
+        let table = merged(overrides, variable.cloned().into_iter());
+        table.and_then(from_table).err()
+    };
+    let mut nothing = Overrides::default();
+    let of_file = Overrides {
+        file: overrides.file.clone(),
+        ..Overrides::default()
+    };
+    if let (Some(path), Some(ConfigError(problem))) = (&overrides.file, alone(&of_file, None)) {
+        return ConfigError(format!("{}: {problem}", path.display()));
+    }
+    for variable in environment {
+        if let Some(ConfigError(problem)) = alone(&nothing, Some(variable)) {
+            return ConfigError(format!("{}: {problem}", variable.0));
+        }
+    }
+    // Of the flags only this one can be wrong.
+    nothing.listen.clone_from(&overrides.listen);
+    match alone(&nothing, None) {
+        Some(ConfigError(problem)) => ConfigError(format!("--listen: {problem}")),
+        None => error,
+    }
 }
 
 fn defaults() -> Table {
@@ -315,10 +359,22 @@ fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
 }
 
 fn describe(error: &toml::de::Error) -> String {
-    format!(
-        "a setting cannot be used (see config/default.toml for examples): {}",
-        error.to_string().trim().replace('\n', " ")
-    )
+    let mut text = error.to_string().trim().replace('\n', " ");
+    for (rust, plain) in [
+        ("a nonzero u32", "a whole number from 1 on"),
+        ("a nonzero u64", "a whole number from 1 on"),
+        ("expected u32", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected a boolean", "expected true or false"),
+    ] {
+        text = text.replace(rust, plain);
+    }
+    if let Some((before, rest)) = text.split_once("expected struct ") {
+        let rest = rest.split_once(' ').map_or("", |(_, rest)| rest);
+        text = format!("{before}expected a table of settings {rest}");
+    }
+    format!("a setting cannot be used (see config/default.toml for examples): {text}")
 }
 
 #[cfg(test)]
@@ -352,6 +408,29 @@ mod tests {
         assert_eq!(config.tokens.renew_past_expiry_days, 7);
         assert!(config.keys.allow_group_read);
         assert_eq!(config.keys_dir, PathBuf::from("elsewhere"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_refused_with_where_it_stands() {
+        for (name, value) in [
+            ("COUNTERSIGN_LISTEN", "nowhere"),
+            ("COUNTERSIGN_TOKENS_RENEW_PAST_EXPIRY_DAYS", "-4"),
+            ("COUNTERSIGN_RATE_LIMIT_ADDRESS_BURST", "0"),
+            ("COUNTERSIGN_PRODUCTS_NUMBER_PREFIX", "A B"),
+            ("COUNTERSIGN_TOKENS_ISSUER", ""),
+        ] {
+            let message = load(&[("COUNTERSIGN_LOG_LEVEL", "warn"), (name, value)])
+                .unwrap_err()
+                .to_string();
+            assert!(message.starts_with(&format!("{name}: ")), "{message}");
+            assert!(!message.contains("u32"), "{message}");
+        }
+        let overrides = Overrides {
+            listen: Some("nowhere".into()),
+            ..Overrides::default()
+        };
+        let message = Config::load(&overrides, std::iter::empty()).unwrap_err();
+        assert!(message.to_string().starts_with("--listen: "), "{message}");
     }
 
     #[test]

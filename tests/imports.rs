@@ -276,4 +276,35 @@ on_both_databases! {
         app.admin.import("editor", "product=editor&order=1", &many).await.refused(422, "validation_failed");
         assert_eq!(app.admin.get("/v1/orders/1").await.keys().len(), 2);
     }
+
+    async fn what_somebody_had_elsewhere_does_not_come_in_as_stock(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["SOLD", "LEFT"]).await;
+        let (id, _) = app.admin.buy("1", "editor").await;
+        let extra = json!({ "extra": { "note": "ours" } });
+        app.admin.patch("/v1/keys/2", extra).await.ok();
+        app.admin.post(&format!("/v1/keys/{id}/revoke"), json!({})).await.ok();
+        let export = app.admin.get("/v1/keys/export").await.text;
+        app.admin.delete("/v1/sequences/editor").await;
+        app.admin.post("/v1/sequences", json!({ "name": "editor" })).await.ok();
+        let path = "/v1/import?header=true";
+        let problem = app.admin.post_bytes(path, "text/csv", export.clone()).await.refused(422, "import_failed");
+        assert_eq!((&problem["failures"], &problem["failed"][0]["code"]), (&json!(1), &json!("other_status")));
+        let unsold: String = export.lines().filter(|line| !line.contains("SOLD")).flat_map(|line| [line, "\n"]).collect();
+        app.admin.post_bytes(path, "text/csv", unsold).await.ok();
+        let key = app.admin.get("/v1/keys?status=active").await.ok()["items"][0].clone();
+        assert_eq!((&key["key"], &key["extra"]), (&json!("LEFT"), &json!({ "note": "ours" })));
+        let past = app.admin.post_bytes("/v1/sequences/editor/import?header=true", "text/csv", "key,expires_at\nK,2001-01-01T00:00:00Z\n").await;
+        assert_eq!(past.refused(422, "import_failed")["failed"][0]["code"], "in_the_past");
+    }
+
+    async fn an_importer_brings_in_stock_and_nothing_that_is_sold(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let account = json!({ "name": "importer", "role": "importer", "sequences": ["editor"] });
+        app.admin.post("/v1/accounts", account).await.ok();
+        let importer = app.persona_of("importer").await;
+        for query in ["status=sold&product=editor", "status=delivered&product=editor", "status=disabled"] {
+            importer.import("editor", query, &["K1"]).await.refused(403, "forbidden");
+        }
+        assert_eq!(importer.import("editor", "status=inactive", &["K1"]).await.ok()["added"], 1);
+    }
 }

@@ -315,4 +315,42 @@ on_both_databases! {
         app.finish_jobs().await;
         assert_eq!(app.admin.get("/v1/keys").await.ok()["items"].as_array().unwrap().len(), 2);
     }
+
+    async fn a_key_that_expired_a_moment_ago_leaves_no_trace_in_stock_when_it_is_given_away(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let expires = app.clock.now().plus_seconds(2);
+        let query = format!("product=editor&valid_for_days=30&expires_at={expires}");
+        app.admin.import("editor", &query, &["K1", "K2"]).await.ok();
+        app.pass_seconds(3);
+        app.admin.order("0", "editor", 1, "pending").await.ok();
+        app.admin.patch("/v1/keys/1", json!({ "order": "0" })).await.ok();
+        app.admin.post("/v1/keys/2/disable", json!({})).await.ok();
+        app.admin.patch("/v1/keys/2", json!({ "expires_at": null })).await.ok();
+        assert_eq!(app.admin.order("1", "editor", 1, "completed").await.ok()["issue_state"], "waiting_stock");
+        app.admin.post("/v1/keys/2/enable", json!({})).await.ok();
+        while app.admin.get("/v1/orders/1").await.ok()["issue_state"] != "done" {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(app.admin.get("/v1/orders/1").await.keys(), ["K2"]);
+    }
+
+    async fn a_key_goes_to_another_order_as_that_orders_key(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let (id, key) = app.admin.buy("1", "editor").await;
+        app.admin.order("1", "editor", 1, "refunded").await.ok();
+        app.admin.order("2", "editor", 1, "pending").await.ok();
+        let moved = app.admin.patch(&format!("/v1/keys/{id}"), json!({ "order": "2" })).await.ok();
+        assert_eq!(moved["status"], "delivered");
+        app.admin.order("2", "editor", 1, "completed").await.ok();
+        app.software().activate(&key, "m1").await.ok();
+        let back = app.admin.patch(&format!("/v1/keys/{id}"), json!({ "order": "1" })).await.ok();
+        assert_eq!(back["status"], "disabled", "that order was refunded");
+    }
+
+    async fn a_filter_with_a_null_changes_nothing(app: TestApp) {
+        app.admin.make_stocked_product("editor", "", &["K1"]).await;
+        let body = json!({ "filter": { "sequence": "editor", "product": null }, "action": "delete" });
+        app.admin.post("/v1/keys/bulk", body).await.refused(422, "validation_failed");
+        assert_eq!(app.admin.get("/v1/products/editor").await.ok()["available"], 1);
+    }
 }

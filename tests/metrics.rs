@@ -107,7 +107,8 @@ on_both_databases! {
     async fn the_metrics_are_for_everybody_where_the_settings_say_so(app: TestApp = public) {
         let answer = app.software().get("/metrics").await;
         samples(&answer);
-        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+        // The text names its format, whatever was asked for: it is no other.
+        assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
         app.software().get("/v1/products").await.refused(401, "unauthenticated");
         let request = app.software().request(Method::GET, "/metrics");
         let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";

@@ -79,8 +79,8 @@ pub(super) async fn feed(
 ) -> Result<ReadImport> {
     let mut length = 0;
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| {
-            let detail = format!("The body cannot be read: {error}. Nothing was imported.");
+        let piece = piece.map_err(|_| {
+            let detail = "The body broke off before its end. Nothing was imported.";
             Refusal::because(Code::MalformedRequest, detail)
         })?;
         length += piece.len();

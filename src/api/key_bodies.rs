@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::{Ready, ready};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{filter_of, query_pairs};
@@ -30,55 +30,79 @@ const EXTRA: &str = "extra.";
 pub(crate) struct KeyConditions {
     /// Where they stand.
     #[param(inline)]
+    #[serde(default, deserialize_with = "condition")]
     status: Option<KeyStatus>,
     /// Where their texts came from.
     #[param(inline)]
+    #[serde(default, deserialize_with = "condition")]
     source: Option<KeySource>,
     /// The sku of the product that they are bound to.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "condition")]
     product: Option<Name>,
     /// The name of their sequence.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "condition")]
     sequence: Option<Name>,
     /// The `ref` of their order.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "condition")]
     order: Option<Name>,
     /// The e-mail address or `ref` of their buyer.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "condition")]
     customer: Option<Name>,
     /// A key's number; its version does not matter.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "condition")]
     number: Option<Name>,
     /// Whether they are revoked.
+    #[serde(default, deserialize_with = "condition")]
     revoked: Option<bool>,
     /// Whether they have expired.
+    #[serde(default, deserialize_with = "condition")]
     expired: Option<bool>,
     /// Whether they are suspended.
+    #[serde(default, deserialize_with = "condition")]
     suspended: Option<bool>,
     /// Whether they are terminated.
+    #[serde(default, deserialize_with = "condition")]
     terminated: Option<bool>,
     /// Whether they were ever assigned.
+    #[serde(default, deserialize_with = "condition")]
     assigned: Option<bool>,
     /// Made at this time or later.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[param(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "condition")]
     created_since: Option<Timestamp>,
     /// Made before this time.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[param(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "condition")]
     created_until: Option<Timestamp>,
     /// Assigned at this time or later.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[param(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "condition")]
     assigned_since: Option<Timestamp>,
     /// Assigned before this time.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[param(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "condition")]
     assigned_until: Option<Timestamp>,
     /// Members of `extra`, and what each is as text.
     #[serde(default)]
     #[param(ignore)]
     extra: BTreeMap<String, String>,
+}
+
+/// A condition that may be left out. Null is none: a look-up that found nothing must not widen what a
+/// filter means.
+fn condition<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The conditions in a query, those on `extra` as `extra.NAME=value`.

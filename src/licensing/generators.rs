@@ -226,7 +226,11 @@ fn check(columns: &GeneratorColumns) -> Result<()> {
     let mut errors = Recipe::of(columns).err().unwrap_or_default();
     let mut range = |field: &str, value: Option<i64>, allowed: RangeInclusive<i64>| {
         if value.is_some_and(|value| !allowed.contains(&value)) {
-            let detail = "must be 1 or more; null for no limit";
+            let detail = if allowed.contains(&i64::MAX) {
+                "must be 1 or more; null for no limit".to_owned()
+            } else {
+                format!("must be from 1 to {}; null for no limit", allowed.end())
+            };
             errors.push(FieldError::new(field, "out_of_range", detail));
         }
     };

@@ -160,12 +160,42 @@ impl Run {
         }
         let mut found = Vec::with_capacity(records.len());
         for record in records {
+            if let Err(failed) = self.check_standing(&record) {
+                self.failures.add(failed);
+                continue;
+            }
             match self.place_of(&record) {
                 Ok(place) => found.push((record, place)),
                 Err(failed) => self.failures.add(failed),
             }
         }
         Ok(found)
+    }
+
+    /// A key that somebody had elsewhere must not come in as stock, nor one that nobody could use.
+    fn check_standing(&self, record: &Record) -> Result<(), FailedLine> {
+        let standing = &self.target.standing;
+        let is_assigned = standing.assigned_at.is_some();
+        let (code, detail) = if record
+            .status
+            .is_some_and(|status| status != standing.status)
+        {
+            let detail = format!("has another status than `{}`", standing.status);
+            ("other_status", detail)
+        } else if !is_assigned && !record.is_stock {
+            (
+                "not_stock",
+                "was assigned, suspended, revoked or terminated".to_owned(),
+            )
+        } else if !is_assigned && record.expires_at.is_some_and(|at| at <= self.cx.now) {
+            (
+                "in_the_past",
+                "expires in the past: nobody could use it".to_owned(),
+            )
+        } else {
+            return Ok(());
+        };
+        Err(FailedLine::new(record.line, code, detail))
     }
 
     async fn look_up(&mut self, names: Vec<String>) -> Result<()> {

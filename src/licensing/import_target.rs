@@ -10,6 +10,7 @@ use super::text::Name;
 use super::{importers, products, sequences, staging};
 use crate::db::DbConnection;
 use crate::db::models::import::{Import, ImportId};
+use crate::db::models::key::KeyStatus;
 use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{NewSequenceRow, Sequence, SequenceId, SequenceSource};
@@ -88,12 +89,18 @@ pub(super) fn find(
             Some(Product::find_by_sku(conn, sku)?.ok_or_else(|| products::not_found(sku))?)
         }
     };
+    let is_for_stock = options.order.is_none()
+        && matches!(
+            options.status,
+            None | Some(KeyStatus::Active | KeyStatus::Inactive)
+        );
+    if !is_for_stock && !cx.actor.may_make_sequences() {
+        let detail =
+            "An importer pushes keys into stock; `order` and what is not in stock are for staff.";
+        return Err(Refusal::because(Code::Forbidden, detail).into());
+    }
     let order = match &options.order {
         None => None,
-        Some(_) if !cx.actor.may_make_sequences() => {
-            let detail = "An importer pushes keys into stock; `order` is for staff.";
-            return Err(Refusal::because(Code::Forbidden, detail).into());
-        }
         Some(name) => Some(ForOrder::find(conn, name, product.as_ref())?),
     };
     let standing = staging::standing(options.status, product.as_ref(), order, cx.now)?;

@@ -9,7 +9,7 @@ use super::events::{self, Subject};
 use super::key_moves::{self, KeyMove, Moved};
 use super::{keys, number, stock};
 use crate::app::App;
-use crate::db::models::key::{Key, KeyId};
+use crate::db::models::key::{Key, KeyId, KeyStatus};
 use crate::db::models::lot::Lot;
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
@@ -166,7 +166,12 @@ pub(crate) fn save(
         key.lot_id = Some(Lot::insert_published(tx, key.sequence_id, account, cx.now)?);
     }
     key.updated_at = cx.now;
-    if (before.place(), offered(before)) != (key.place(), offered(&key)) {
+    // One that has expired may have its row still, or not any more.
+    let could_be_in_stock = before.status == KeyStatus::Active && before.assigned_at.is_none();
+    let is_where_it_was = offered(before)
+        && offered(&key)
+        && (before.place(), before.expires_at) == (key.place(), key.expires_at);
+    if !is_where_it_was && (could_be_in_stock || offered(&key)) {
         if let Some(place) = before.place() {
             place.remove(tx)?;
         }

@@ -168,8 +168,8 @@ fn apply(
         key.extra = Some(extra.0.clone());
     }
     key.sequence_id = binding.sequence.or(key.sequence_id);
+    let (order_before, product_before) = (key.order_id, key.product_id);
     bind_product(key, binding)?;
-    let order_before = key.order_id;
     if let Some(order) = &binding.order {
         key.order_id = order.as_ref().map(|order| order.id);
     }
@@ -188,14 +188,19 @@ fn apply(
         key_moves::assign(key, &Product::find(tx, product)?, patch.status, cx.now);
     }
     if key.order_id != order_before {
-        // What the order before did to it is not the new one's to undo.
+        // What the order before did to it is no business of the new one's, which may do the same.
+        key_moves::enable_by_order(key);
         key.disabled_by_order = false;
-        key.order_line_id = None;
-        if let Some(order) = key.order_id {
-            let lines = OrderLine::of_orders(tx, &[order])?;
-            let line = lines.iter().find(|line| line.product_id == key.product_id);
-            key.order_line_id = line.map(|line| line.id);
+        let new = binding.order.as_ref().and_then(Option::as_ref);
+        if new.is_some_and(|order| order.state.is_void()) {
+            key_moves::disable_by_order(key);
         }
+    }
+    if (key.order_id, key.product_id) != (order_before, product_before) {
+        key.order_line_id = match key.order_id {
+            Some(order) => OrderLine::of_product(tx, order, key.product_id)?,
+            None => None,
+        };
     }
     if let Some(status) = patch.status {
         KeyMove::Status(status).make(key, cx.now)?;

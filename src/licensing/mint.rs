@@ -87,7 +87,7 @@ impl Terms {
             ("max_activations", self.max_activations, i64::MAX),
         ] {
             if value.is_some_and(|value| value < 1 || value > most) {
-                let detail = "must be 1 or more; leave it out for no limit";
+                let detail = "must be 1 or more; leave it out, or null in an edit, for no limit";
                 errors.push(FieldError::new(field, "out_of_range", detail));
             }
         }

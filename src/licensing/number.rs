@@ -19,6 +19,14 @@ pub(crate) fn without_version(key: &Key) -> String {
     format!("{}.{:08}", key.number_prefix, key.id.0)
 }
 
+/// Whether a text can stand before the dot.
+pub(crate) fn is_prefix(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// The key that a number names: `PREFIX.ID` or `PREFIX.ID.VERSION`; the prefix and the version may be
 /// any.
 pub(crate) fn parse(text: &str) -> Option<KeyId> {

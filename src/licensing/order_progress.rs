@@ -122,7 +122,7 @@ fn follow_money(
         order.issue_wanted_at = None;
         order.issue_error = None;
     }
-    if matches!(order.state, OrderState::Cancelled | OrderState::Refunded) {
+    if order.state.is_void() {
         change_keys(
             tx,
             cx,

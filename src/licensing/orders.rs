@@ -339,13 +339,14 @@ impl App {
     pub(crate) async fn recheck_waiting_orders(&self, product: ProductId) -> Result<()> {
         // Whoever can be served is, oldest first: going through the orders of one product would hand a
         // key that comes in meanwhile to whichever order it had come to.
-        self.serve_all_waiting_orders().await?;
+        let served = self.serve_all_waiting_orders().await;
         let mint = self.mint();
-        self.go_through_waiting_orders(WaitingFor::Product(product), move |tx, cx, id| {
-            settle_order(tx, cx, &mint, id)?;
-            Ok(true)
-        })
-        .await
+        let settled =
+            self.go_through_waiting_orders(WaitingFor::Product(product), move |tx, cx, id| {
+                settle_order(tx, cx, &mint, id)?;
+                Ok(true)
+            });
+        served.and(settled.await)
     }
 
     /// Serves whoever waits beside stock, in case somebody was passed by.
@@ -357,10 +358,13 @@ impl App {
             .db
             .read(|conn| Ok(Order::sequences_waited_for(conn)?))
             .await?;
+        let mut outcome = Ok(());
         for sequence in sequences {
-            self.serve_waiting_orders(sequence).await?;
+            self.go_on_unless_stopping()?;
+            // One that cannot be served must not keep the others waiting.
+            outcome = outcome.and(self.serve_waiting_orders(sequence).await);
         }
-        Ok(())
+        outcome
     }
 
     /// Calls `serve` for each, until it says that it is of no use to go on.
@@ -370,20 +374,26 @@ impl App {
         serve: impl Fn(&mut DbConnection, &Context, OrderId) -> Result<bool> + Clone + Send + 'static,
     ) -> Result<()> {
         let mut after = (Timestamp::EARLIEST, OrderId(0));
+        let mut outcome = Ok(());
         loop {
             let waiting = self
                 .db
                 .read(move |conn| Ok(Order::waiting_for(conn, what, after, PAGE)?))
                 .await?;
             let Some(last) = waiting.last() else {
-                return Ok(());
+                return outcome;
             };
             after = *last;
             for (_, id) in waiting {
                 self.go_on_unless_stopping()?;
                 let (cx, serve) = (Context::system(self.clock.now()), serve.clone());
-                if !self.db.write(move |tx| serve(tx, &cx, id)).await? {
-                    return Ok(());
+                match self.db.write(move |tx| serve(tx, &cx, id)).await {
+                    Ok(true) => {}
+                    Ok(false) => return outcome,
+                    Err(error) => {
+                        tracing::warn!(order.id = id.0, %error, "an order that waits cannot be served");
+                        outcome = outcome.and(Err(error));
+                    }
                 }
             }
         }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::context::{Actor, Context};
 use super::events::{self, Subject};
-use super::{generators, sequences, stock};
+use super::{generators, number, sequences, stock};
 use crate::clock::Timestamp;
 use crate::db::models::account::Role;
 use crate::db::models::generator::GeneratorId;
@@ -133,13 +133,7 @@ impl ProductColumns {
             );
             errors.push(FieldError::new("entitlements", "too_large", detail));
         }
-        let is_prefix = |text: &str| {
-            (1..=16).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        if !is_prefix(&self.number_prefix) {
+        if !number::is_prefix(&self.number_prefix) {
             let detail = "must be 1 to 16 letters, digits or hyphens";
             errors.push(FieldError::new("number_prefix", "invalid", detail));
         }
@@ -148,7 +142,12 @@ impl ProductColumns {
 }
 
 /// Checks the members, and puts the sequence in its place when one was named.
-fn settle(tx: &mut DbConnection, columns: &mut ProductColumns, named: Option<Named>) -> Result<()> {
+fn settle(
+    tx: &mut DbConnection,
+    before: Option<&ProductColumns>,
+    columns: &mut ProductColumns,
+    named: Option<Named>,
+) -> Result<()> {
     let mut errors = columns.check();
     match named {
         None => {}
@@ -159,7 +158,10 @@ fn settle(tx: &mut DbConnection, columns: &mut ProductColumns, named: Option<Nam
             errors.push(FieldError::new("sequence", "unknown_sequence", detail));
         }
     }
-    if let Some(generator) = columns.fallback_generator_id {
+    let supply = |columns: &ProductColumns| (columns.sequence_id, columns.fallback_generator_id);
+    // A sequence that was deleted is no fault of an edit of something else.
+    let is_new = before.is_none_or(|before| supply(before) != supply(columns));
+    if let Some(generator) = columns.fallback_generator_id.filter(|_| is_new) {
         generators::lock_named(tx, "fallback_generator", generator)?;
         if errors.is_empty() && columns.sequence_id.is_none() {
             let detail = "needs a sequence: what it makes belongs to one";
@@ -206,7 +208,7 @@ pub(crate) fn create_product(
     sequence: Option<Option<String>>,
 ) -> Result<ProductId> {
     let named = Named::lock(tx, sequence)?;
-    settle(tx, &mut columns, named)?;
+    settle(tx, None, &mut columns, named)?;
     let product = Product::insert(tx, &columns)?.ok_or_else(|| sku_is_taken(&columns.sku))?;
     let detail = json!({ "sku": columns.sku });
     events::record(
@@ -235,7 +237,7 @@ pub(crate) fn update_product(
     let before = Product::lock_for_edit(tx, sku)?.ok_or_else(|| not_found(sku))?;
     let mut after = before.clone();
     change(&mut after.columns);
-    settle(tx, &mut after.columns, named)?;
+    settle(tx, Some(&before.columns), &mut after.columns, named)?;
     if after == before {
         return Ok(before.columns.sku);
     }

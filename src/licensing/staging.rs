@@ -121,16 +121,17 @@ impl ForOrder {
         };
         let reference = named.reference.clone();
         let order = orders::find(conn, &OrderName { reference, account })?;
+        if order.state.is_void() {
+            let detail = format!("the order is {}: its keys are disabled", order.state);
+            return Err(invalid("order", "not_payable", &detail));
+        }
         let Some(product) = product else {
             let detail = "is required with an order: what was bought is a product";
             return Err(invalid("product", "required", detail));
         };
-        let line = OrderLine::of_orders(conn, &[order.id])?
-            .into_iter()
-            .find(|line| line.product_id == Some(product.id) && line.removed_at.is_none());
         Ok(Self {
             order: order.id,
-            line: line.map(|line| line.id),
+            line: OrderLine::of_product(conn, order.id, Some(product.id))?,
             customer: order.customer_id,
         })
     }

@@ -167,6 +167,11 @@ impl OrderState {
     /// The states in which the order has been paid for and the money is still here.
     pub(crate) const PAID: [Self; 3] = [Self::PaymentReceived, Self::Processing, Self::Completed];
 
+    /// Whether the order was called off or paid back: its keys are disabled.
+    pub(crate) fn is_void(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Refunded)
+    }
+
     /// Whether the order has been paid for and the money is still here.
     pub(crate) fn is_paid(self) -> bool {
         Self::PAID.contains(&self)
@@ -390,6 +395,25 @@ impl OrderLine {
                 order_lines::id,
             ))
             .load(conn)
+    }
+
+    /// The line of an order that a product stands on; not one that was removed.
+    pub(crate) fn of_product(
+        conn: &mut DbConnection,
+        order: OrderId,
+        product: Option<ProductId>,
+    ) -> QueryResult<Option<OrderLineId>> {
+        order_lines::table
+            .filter(
+                order_lines::order_id
+                    .eq(order)
+                    .and(order_lines::product_id.eq(product)),
+            )
+            .filter(order_lines::removed_at.is_null())
+            .order((order_lines::position, order_lines::id))
+            .select(order_lines::id)
+            .first(conn)
+            .optional()
     }
 
     pub(crate) fn insert(conn: &mut DbConnection, line: &NewOrderLine) -> QueryResult<Self> {

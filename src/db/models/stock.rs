@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, each_backend};
 use crate::db::models::Columns;
-use crate::db::models::key::Key;
+use crate::db::models::key::{Key, KeyStatus};
 use crate::db::models::lot::LotId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
@@ -243,6 +243,12 @@ fn in_range(
         .filter(stock::product_id.eq(product_id))
         .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
         .filter(keys::expires_at.is_null().or(keys::expires_at.gt(now)))
+        // What stands here is for sale. Should it not be, one row must not stop everybody.
+        .filter(
+            keys::status
+                .eq(KeyStatus::Active)
+                .and(keys::assigned_at.is_null()),
+        )
         .order((stock::lot_id, stock::key_id))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select((StockRow::columns(), Key::columns()));

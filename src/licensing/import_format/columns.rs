@@ -1,10 +1,11 @@
 //! What the columns of a row stand for [UC-63].
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::FailedLine;
 use super::record::{self, Record};
 use crate::clock::Timestamp;
+use crate::db::models::key::KeyStatus;
 use crate::db::types::JsonObject;
 use crate::licensing::text::{Extra, Name};
 
@@ -26,6 +27,12 @@ enum Column {
     ExpiresAt,
     ValidForDays,
     MaxActivations,
+    /// What the key was where it was exported from; it cannot come in as something else.
+    Status,
+    /// What must be empty in stock: when it was revoked, terminated or assigned.
+    Fact,
+    /// `extra` as a whole, a JSON object.
+    WholeExtra,
     /// A member of `extra` of this name.
     Extra(String),
     Ignored,
@@ -57,7 +64,8 @@ impl Columns {
         for (number, name) in (1..).zip(names) {
             let column = Column::named(name.trim())
                 .map_err(|problem| format!("the name of column {number} {problem}"))?;
-            if column != Column::Ignored && columns.contains(&column) {
+            let may_repeat = matches!(column, Column::Ignored | Column::Fact);
+            if !may_repeat && columns.contains(&column) {
                 return Err(format!("column {number} has the name of an earlier one"));
             }
             columns.push(column);
@@ -81,6 +89,7 @@ impl Columns {
         let mut key = None;
         let mut sequence = None;
         let (mut expires_at, mut valid_for_days, mut max_activations) = (None, None, None);
+        let (mut status, mut is_stock) = (None, true);
         let mut extra = JsonObject::default();
         for column in &self.columns {
             let cell = cells.next().unwrap_or_default();
@@ -92,6 +101,10 @@ impl Columns {
                 Column::ExpiresAt => expires_at = Some(instant(line, cell)?),
                 Column::ValidForDays => valid_for_days = Some(days(line, cell)?),
                 Column::MaxActivations => max_activations = Some(count(line, cell)?),
+                Column::Status => status = Some(standing(line, cell)?),
+                Column::Fact if cell == "false" => {}
+                Column::Fact => is_stock = false,
+                Column::WholeExtra => extra.0.extend(object(line, cell)?),
                 Column::Extra(name) => {
                     extra.0.insert(name.clone(), text(line, cell)?);
                 }
@@ -109,6 +122,8 @@ impl Columns {
             expires_at,
             valid_for_days,
             max_activations,
+            status,
+            is_stock,
             extra: extra.0,
             ..Record::new(line, key)
         })
@@ -124,6 +139,12 @@ impl Column {
             "expires_at" => Self::ExpiresAt,
             "valid_for_days" => Self::ValidForDays,
             "max_activations" => Self::MaxActivations,
+            "status" => Self::Status,
+            "revoked_at" | "terminated_at" | "assigned_at" | "suspended" => Self::Fact,
+            "extra" => Self::WholeExtra,
+            // What else an export says of a key is the old installation's.
+            "id" | "number" | "product" | "source" | "activations" | "order" | "customer"
+            | "created_at" => Self::Ignored,
             other => Self::Extra(Name::parse(other)?.into_string()),
         })
     }
@@ -134,6 +155,18 @@ fn instant(line: u64, cell: &str) -> Result<Timestamp, FailedLine> {
         let detail = "`expires_at` is no RFC 3339 time such as 2030-05-04T09:30:00Z";
         FailedLine::new(line, "invalid_expires_at", detail)
     })
+}
+
+fn standing(line: u64, cell: &str) -> Result<KeyStatus, FailedLine> {
+    cell.parse().map_err(|_| {
+        let detail = "`status` is none of active, inactive, sold, delivered, disabled";
+        FailedLine::new(line, "invalid_status", detail)
+    })
+}
+
+fn object(line: u64, cell: &str) -> Result<Map<String, Value>, FailedLine> {
+    serde_json::from_str(cell)
+        .map_err(|_| FailedLine::new(line, "invalid_extra", "`extra` is no JSON object"))
 }
 
 fn days(line: u64, cell: &str) -> Result<i64, FailedLine> {

@@ -1,6 +1,7 @@
 //! One record of an import, and the checks of its parts.
 
 use crate::clock::Timestamp;
+use crate::db::models::key::KeyStatus;
 use crate::db::types::JsonObject;
 use crate::licensing::text::{KeyText, MAX_KEY_BYTES, Name};
 
@@ -20,6 +21,10 @@ pub(crate) struct Record {
     pub valid_for_days: Option<i64>,
     /// As its row says; at least 1.
     pub max_activations: Option<i64>,
+    /// What it was where it came from, if its row says so.
+    pub status: Option<KeyStatus>,
+    /// Whether its row says nothing of an assignment or an end.
+    pub is_stock: bool,
     /// The further columns, as texts [UC-63].
     pub extra: JsonObject,
 }
@@ -34,6 +39,8 @@ impl Record {
             expires_at: None,
             valid_for_days: None,
             max_activations: None,
+            status: None,
+            is_stock: true,
             extra: JsonObject::default(),
         }
     }
