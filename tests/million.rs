@@ -35,6 +35,8 @@ const MILLION: usize = 1_000_000;
 const MEMORY: u64 = 150 * 1024;
 /// The longest that an activation may take meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Late activations are counted for so many.
+const PER: usize = 1000;
 /// A machine that does something else for a moment is given another chance.
 const ROUNDS: usize = 3;
 
@@ -94,14 +96,15 @@ impl Activations {
         Self { stop, clients }
     }
 
-    /// How many there were, and how long the slowest took.
-    async fn stop(self) -> (usize, Duration) {
+    /// How long each took, the slowest last.
+    async fn stop(self) -> Vec<Duration> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         for client in self.clients {
             all.extend(client.await.unwrap());
         }
-        (all.len(), all.into_iter().max().unwrap_or_default())
+        all.sort_unstable();
+        all
     }
 }
 
@@ -123,19 +126,27 @@ async fn beside_activations<F: Future<Output = ()>>(
     key: &str,
     import: impl Fn(usize) -> F,
 ) {
-    let mut slowest = Duration::MAX;
+    let mut best = usize::MAX;
     for round in 0..ROUNDS {
         let activations = Activations::start(&server.software(), key, round);
         import(round).await;
-        let (count, longest) = activations.stop().await;
-        eprintln!("{count} activations meanwhile, the slowest took {longest:?}");
+        let taken = activations.stop().await;
+        let (count, slowest) = (taken.len(), taken.last());
+        let late = taken.iter().filter(|taken| **taken >= PATIENCE).count();
+        eprintln!(
+            "{count} activations meanwhile, {late} of them late, the slowest took {slowest:?}"
+        );
         assert!(count > 100, "they did not go on");
-        slowest = slowest.min(longest);
-        if slowest < PATIENCE {
+        best = best.min(late * PER / count);
+        if late == 0 {
             return;
         }
     }
-    panic!("an activation had to wait for {slowest:?} beside an import");
+    // The disk may be somebody else's, too: one in twenty is forgiven when no round is without.
+    assert!(
+        best <= PER / 20,
+        "{best} of {PER} activations took {PATIENCE:?} or more"
+    );
 }
 
 processes_on_both_databases! {
