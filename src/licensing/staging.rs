@@ -24,7 +24,7 @@ use crate::db::models::stock::StockRow;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
 
 /// Keys per transaction: it stays short.
-pub(super) const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 1000;
 
 /// Stores keys in a lot that is open; returns how many of their texts are new.
 ///
