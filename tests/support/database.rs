@@ -149,7 +149,8 @@ impl TestDatabase {
         let missing = "SELECT COUNT(*) AS number FROM keys k JOIN lots l ON l.id = k.lot_id \
             JOIN sequences q ON q.id = k.sequence_id WHERE k.status = 'active' AND k.assigned_at IS NULL \
             AND k.expires_at IS NULL AND l.published_at IS NOT NULL AND q.deleted_at IS NULL \
-            AND NOT EXISTS (SELECT 1 FROM stock s WHERE s.key_id = k.id)";
+            AND NOT EXISTS (SELECT 1 FROM stock s WHERE s.sequence_id = k.sequence_id \
+            AND s.product_id = COALESCE(k.product_id, 0) AND s.lot_id = k.lot_id AND s.key_id = k.id)";
         assert_eq!(
             number(&mut conn, missing),
             0,
