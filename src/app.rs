@@ -12,6 +12,7 @@ use crate::db::models::instance::SigningKeyRow;
 use crate::db::models::job::Job;
 use crate::db::{self, Access, DatabaseUrl, Db, DbMetrics, MigrateError, OpenError};
 use crate::error::{Error, Result};
+use crate::licensing::activate::{self, Activations};
 use crate::licensing::mint::Mint;
 use crate::licensing::tally::Tally;
 use crate::limits::Limits;
@@ -33,6 +34,7 @@ pub struct App {
     pub db: Db,
     pub(crate) vault: Arc<Vault>,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) activations: Activations,
     pub(crate) tally: Tally,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -74,7 +76,7 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
-        let url = DatabaseUrl::parse(&config.database_url())?;
+        let url = DatabaseUrl::parse(&config.database_url())?.with_cache(config.sqlite.cache_mib);
         let lock = DatabaseLock::for_serving(&url)?;
         let key_folder = key_folder(&config);
         let (vault, keyring) = {
@@ -87,12 +89,14 @@ impl App {
         };
         let db_metrics = DbMetrics::default();
         let db = Db::open_measured(&url, &db_metrics)?;
+        let activations = activate::start(&db)?;
         Ok(Arc::new(Self {
             limits: Limits::new(&config.rate_limit, &clock),
             metrics: Metrics::new(&db_metrics, &url, clock.now()),
             config,
             clock,
             db,
+            activations,
             vault: Arc::new(vault),
             keyring: Arc::new(keyring),
             tally: Tally::default(),

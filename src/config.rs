@@ -38,6 +38,8 @@ pub struct Config {
     pub server: Server,
     /// Logging.
     pub log: Log,
+    /// The embedded database.
+    pub sqlite: Sqlite,
     /// Key files.
     pub keys: Keys,
     /// Activation tokens.
@@ -72,6 +74,14 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// `[sqlite]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sqlite {
+    /// Memory for pages of the database, in MiB.
+    pub cache_mib: u32,
 }
 
 /// `[keys]`

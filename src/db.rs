@@ -10,6 +10,7 @@ use std::sync::Arc;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, Result};
+use models::issued_key::{Found, LookUp};
 
 mod check;
 mod connection;
@@ -17,6 +18,7 @@ pub(crate) mod copy;
 mod failure;
 pub(crate) mod ids;
 pub(crate) mod inspect;
+mod lane;
 mod metrics;
 mod migrate;
 pub(crate) mod models;
@@ -24,7 +26,9 @@ mod page;
 mod pool;
 pub(crate) mod schema;
 mod server;
+mod shared_write;
 mod snapshot;
+mod ticket;
 pub(crate) mod types;
 mod url;
 mod writer;
@@ -35,13 +39,14 @@ pub(crate) use failure::run_again;
 pub(crate) use metrics::DbMetrics;
 pub use migrate::{MigrateError, Migrations, SchemaState, migrate, revert_newest, schema_state};
 pub use page::{Cursor, PageRequest, Paged};
+pub(crate) use shared_write::SharedWrite;
 pub use url::{DatabaseUrl, OpenError};
 
 /// Connections for reads, and on PostgreSQL as many again for writes.
 const POOL: u32 = 8;
 
-/// Connections to PostgreSQL that one process uses at most.
-pub(crate) const CONNECTIONS: u32 = 2 * POOL;
+/// Connections to PostgreSQL that one process uses at most: two pools, and two lanes.
+pub(crate) const CONNECTIONS: u32 = 2 * POOL + 2;
 
 /// A handle to the database; cheap to clone, safe to share.
 #[derive(Clone, Debug)]
@@ -51,8 +56,18 @@ pub struct Db {
 
 #[derive(Debug)]
 struct Inner {
+    url: DatabaseUrl,
     readers: pool::Pool,
+    look_ups: LookUps,
     writes: Writes,
+}
+
+#[derive(Debug)]
+enum LookUps {
+    /// SQLite: at once, on the calling thread.
+    Here(pool::Pool),
+    /// PostgreSQL: with those that others ask for at the same time.
+    Together(lane::Lane<LookUp, Option<Found>>),
 }
 
 #[derive(Debug)]
@@ -94,9 +109,39 @@ impl Db {
                 metrics: metrics.clone(),
             },
         };
+        let look_ups = match url {
+            DatabaseUrl::Sqlite { .. } => {
+                let size = connection::look_ups_at_once();
+                LookUps::Here(pool::build(
+                    url,
+                    Access::LookUp,
+                    size,
+                    Arc::clone(&threads),
+                )?)
+            }
+            DatabaseUrl::Postgres { .. } => {
+                let find: lane::Together<LookUp, Option<Found>> = |conn, wanted| {
+                    let found = LookUp::find_all(wanted, conn)?;
+                    Ok(found.into_iter().map(|found| Some(Ok(found))).collect())
+                };
+                let (url, metrics) = (url.clone(), metrics.clone());
+                LookUps::Together(lane::Lane::start(
+                    "look-ups",
+                    url,
+                    Access::LookUp,
+                    find,
+                    metrics,
+                )?)
+            }
+        };
         let readers = pool::build(url, Access::Read, POOL, threads)?;
         Ok(Self {
-            inner: Arc::new(Inner { readers, writes }),
+            inner: Arc::new(Inner {
+                url: url.clone(),
+                readers,
+                look_ups,
+                writes,
+            }),
         })
     }
 
@@ -111,6 +156,29 @@ impl Db {
     {
         let inner = Arc::clone(&self.inner);
         off_thread(move || inner.read(run)).await
+    }
+
+    /// Looks a key up, as it stands in the database now.
+    ///
+    /// A look-up is one statement by an index, for the calls that shipped software makes all the time.
+    /// On SQLite it runs on the calling thread, where it takes less time than handing it to another; on
+    /// PostgreSQL those that wait are looked up together.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub(crate) async fn look_up(&self, wanted: LookUp) -> Result<Option<Found>> {
+        let wanted = match &self.inner.look_ups {
+            LookUps::Here(pool) => match look_up_here(pool, &wanted) {
+                Some(found) => return Ok(found),
+                None => wanted,
+            },
+            LookUps::Together(lane) => match lane.ask(wanted).await? {
+                lane::Answer::Done(found) => return found,
+                lane::Answer::Alone(wanted) => wanted,
+            },
+        };
+        // What went wrong may be the connection's fault: a read tries others.
+        self.read(move |conn| Ok(wanted.find(conn)?)).await
     }
 
     /// Runs `run` in a transaction and commits it before answering.
@@ -184,6 +252,22 @@ impl Inner {
             }
         }
         Err(Error::Unavailable("the database cannot be read"))
+    }
+}
+
+/// `None` when it could not be looked up.
+fn look_up_here(pool: &pool::Pool, wanted: &LookUp) -> Option<Option<Found>> {
+    let mut pooled = pool.get().ok()?;
+    pooled.broken = true;
+    match wanted.find(&mut pooled.conn) {
+        Ok(found) => {
+            pooled.broken = false;
+            Some(found)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a look-up is tried again on another connection");
+            None
+        }
     }
 }
 

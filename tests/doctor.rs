@@ -136,7 +136,7 @@ processes_on_both_databases! {
             assert!(alone.of("integrity").contains("whole"));
         } else {
             assert!(alone.of("clocks").contains("ms apart"));
-            assert!(alone.of("connections").contains("up to 16"));
+            assert!(alone.of("connections").contains("up to 18"));
             assert!(alone.of("encoding").contains("UTF8"));
         }
     }

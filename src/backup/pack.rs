@@ -188,6 +188,7 @@ fn open_copy(copy: &Path) -> Result<DbConnection, BackupError> {
     let url = DatabaseUrl::Sqlite {
         path: copy.to_owned(),
         max_pages: None,
+        cache_mib: 0,
     };
     let mut conn = db::open_to_look(&url)?;
     let damage = damage(&mut conn)?;

@@ -126,6 +126,7 @@ fn verify_copy(manifest: &Manifest, keys: &KeyFolder, staging: &Path) -> Result<
     let copy = DatabaseUrl::Sqlite {
         path: staging.join(DATABASE),
         max_pages: None,
+        cache_mib: 0,
     };
     let unusable = |what: String| refused(format!("its database cannot be used: {what}"));
     let mut conn = db::open_to_look(&copy).map_err(|error| unusable(error.to_string()))?;

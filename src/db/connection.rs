@@ -71,6 +71,8 @@ impl<Q> RunQueryDsl<DbConnection> for OnBoth<Q> {}
 pub enum Access {
     /// Reads only; a stray write fails.
     Read,
+    /// As `Read`, for the statements of [`Db::look_up`](super::Db), which deserve a larger cache.
+    LookUp,
     /// Reads and writes.
     Write,
 }
@@ -84,7 +86,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`OpenError`], in one line that says what to do about it.
 pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError> {
     match url {
-        DatabaseUrl::Sqlite { path, max_pages } => {
+        DatabaseUrl::Sqlite {
+            path,
+            max_pages,
+            cache_mib,
+        } => {
             let path_text = path
                 .to_str()
                 .ok_or_else(|| OpenError::path_is_not_text(path))?;
@@ -93,7 +99,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
             }
             let mut conn = SqliteConnection::establish(path_text)
                 .map_err(|error| OpenError::sqlite(path, &error))?;
-            prepare_sqlite(&mut conn, access, *max_pages)
+            prepare_sqlite(&mut conn, access, *max_pages, *cache_mib)
                 .map_err(|error| OpenError::sqlite_file(path, &error))?;
             Ok(DbConnection::Sqlite(conn))
         }
@@ -130,7 +136,7 @@ pub fn open_to_look(url: &DatabaseUrl) -> Result<DbConnection, OpenError> {
     let name = utf8_percent_encode(text, IN_A_URI);
     let mut conn = SqliteConnection::establish(&format!("file:{name}?mode={mode}"))
         .map_err(|error| OpenError::sqlite(path, &error))?;
-    prepare_sqlite(&mut conn, Access::Read, None)
+    prepare_sqlite(&mut conn, Access::Read, None, 0)
         .map_err(|error| OpenError::sqlite_file(path, &error))?;
     Ok(DbConnection::Sqlite(conn))
 }
@@ -155,6 +161,7 @@ fn prepare_sqlite(
     conn: &mut SqliteConnection,
     access: Access,
     max_pages: Option<u32>,
+    cache_mib: u32,
 ) -> QueryResult<()> {
     conn.batch_execute(&format!(
         "PRAGMA busy_timeout = {}",
@@ -165,23 +172,49 @@ fn prepare_sqlite(
         Access::Write => {
             conn.batch_execute(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-                 PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
+                 PRAGMA temp_store = MEMORY",
             )?;
+            set_cache(conn, u64::from(cache_mib) * 1024 / 2)?;
             if let Some(pages) = max_pages {
                 conn.batch_execute(&format!("PRAGMA max_page_count = {pages}"))?;
             }
             Ok(())
         }
-        Access::Read => conn.batch_execute(
-            "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2048;",
-        ),
+        Access::Read | Access::LookUp => {
+            conn.batch_execute("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY")?;
+            let kib = match access {
+                Access::LookUp => u64::from(cache_mib) * 1024 / 2 / u64::from(look_ups_at_once()),
+                _ => READER_CACHE_KIB,
+            };
+            set_cache(conn, kib)
+        }
     }
+}
+
+/// How many look-ups an embedded database is asked at the same time: as many as there are threads that
+/// serve requests.
+pub(super) fn look_ups_at_once() -> u32 {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(threads).unwrap_or(1)
+}
+
+/// Memory for the pages of a connection that is not asked all the time.
+const READER_CACHE_KIB: u64 = 2048;
+
+/// SQLite takes a negative number as KiB, and fills what it may as it reads.
+fn set_cache(conn: &mut SqliteConnection, kib: u64) -> QueryResult<()> {
+    conn.batch_execute(&format!(
+        "PRAGMA cache_size = -{}",
+        kib.max(READER_CACHE_KIB)
+    ))
 }
 
 fn prepare_postgres(conn: &mut PgConnection, access: Access) -> QueryResult<()> {
     conn.batch_execute("SET client_min_messages = warning; SET synchronous_commit = on")?;
     match access {
         Access::Write => Ok(()),
-        Access::Read => conn.batch_execute("SET default_transaction_read_only = on"),
+        Access::Read | Access::LookUp => {
+            conn.batch_execute("SET default_transaction_read_only = on")
+        }
     }
 }

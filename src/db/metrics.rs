@@ -16,7 +16,7 @@ pub(crate) struct DbMetrics {
     pub(super) queue_length: Gauge,
     /// SQLite: how long they waited.
     queue_wait: Histogram,
-    /// SQLite: how many shared a transaction.
+    /// How many writes shared a transaction.
     batch_size: Histogram,
     /// SQLite: how long the commit took.
     commit: Histogram,
@@ -76,6 +76,11 @@ impl DbMetrics {
     }
 
     fn register_postgres(&self, registry: &mut Registry) {
+        registry.register(
+            "postgres_batch_size",
+            "Activations that shared a transaction",
+            self.batch_size.clone(),
+        );
         registry.register_with_unit(
             "postgres_transaction",
             "How long writing transactions took, commit included",

@@ -3,12 +3,14 @@
 pub(crate) mod account;
 pub(crate) mod account_sequence;
 pub(crate) mod activation;
+pub(crate) mod admission;
 pub(crate) mod customer;
 pub(crate) mod event;
 pub(crate) mod generator;
 pub(crate) mod idempotency_record;
 pub(crate) mod import;
 pub(crate) mod instance;
+pub(crate) mod issued_key;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod key_changes;

@@ -14,6 +14,8 @@ pub enum DatabaseUrl {
         path: PathBuf,
         /// The most pages that the file may have (`?max_pages=`); a write beyond it fails as on a full disk.
         max_pages: Option<u32>,
+        /// Memory for pages of it, in MiB: a half for the writer, a half for look-ups.
+        cache_mib: u32,
     },
     /// `postgres://…` or `postgresql://…`, as libpq takes it.
     Postgres {
@@ -27,7 +29,19 @@ pub enum DatabaseUrl {
 #[error("{0}")]
 pub struct OpenError(String);
 
+/// What a server's settings say unless they are changed, and what commands use that have none.
+const DEFAULT_CACHE_MIB: u32 = 64;
+
 impl DatabaseUrl {
+    /// The same database, of which an embedded one keeps as many MiB of pages in memory.
+    #[must_use]
+    pub fn with_cache(mut self, mib: u32) -> Self {
+        if let Self::Sqlite { cache_mib, .. } = &mut self {
+            *cache_mib = mib;
+        }
+        self
+    }
+
     /// Whether a URL holds a password, which must not be printed.
     pub fn holds_password(text: &str) -> bool {
         Url::parse(text).is_ok_and(|url| {
@@ -100,6 +114,7 @@ fn parse_sqlite(text: &str) -> Result<DatabaseUrl, OpenError> {
     Ok(DatabaseUrl::Sqlite {
         path: PathBuf::from(path),
         max_pages,
+        cache_mib: DEFAULT_CACHE_MIB,
     })
 }
 
@@ -244,7 +259,8 @@ mod tests {
                 DatabaseUrl::parse(text),
                 Ok(DatabaseUrl::Sqlite {
                     path: PathBuf::from(path),
-                    max_pages: None
+                    max_pages: None,
+                    cache_mib: DEFAULT_CACHE_MIB
                 })
             );
         }

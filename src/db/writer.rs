@@ -11,9 +11,8 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -24,7 +23,8 @@ use tokio::sync::oneshot;
 use super::connection::{Access, DbConnection, open};
 use super::failure::{Severity, severity};
 use super::metrics::DbMetrics;
-use super::pool::{WAIT, depth};
+use super::pool::depth;
+use super::ticket::Ticket;
 use super::url::{DatabaseUrl, OpenError};
 use crate::error::{Error, Result};
 
@@ -32,10 +32,6 @@ use crate::error::{Error, Result};
 const QUEUE: usize = 8192;
 /// Jobs that share one commit at most, so that no answer waits for a very long batch.
 const BATCH: usize = 256;
-
-const QUEUED: u8 = 0;
-const STARTED: u8 = 1;
-const CANCELLED: u8 = 2;
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
 
@@ -76,16 +72,14 @@ trait Work: Send {
 
 struct Job<T, F> {
     run: F,
-    state: Arc<AtomicU8>,
+    ticket: Ticket,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
     fn start(&self) -> bool {
-        self.state
-            .compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.ticket.start()
     }
 
     fn run(&mut self, conn: &mut DbConnection) -> Ran {
@@ -155,11 +149,11 @@ impl Writer {
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
-        let state = Arc::new(AtomicU8::new(QUEUED));
-        let (reply, mut answer) = oneshot::channel();
+        let ticket = Ticket::new();
+        let (reply, answer) = oneshot::channel();
         let job = Box::new(Job {
             run,
-            state: Arc::clone(&state),
+            ticket: ticket.clone(),
             result: None,
             reply,
         });
@@ -174,17 +168,7 @@ impl Writer {
                     TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
                 }
             })?;
-        let gone = |_| Error::internal("the writer dropped a job");
-        if let Ok(answer) = tokio::time::timeout(WAIT, &mut answer).await {
-            return answer.map_err(gone)?;
-        }
-        if state
-            .compare_exchange(QUEUED, CANCELLED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            return Err(Error::Unavailable("the write queue did not move in time"));
-        }
-        answer.await.map_err(gone)?
+        ticket.wait(answer).await?
     }
 
     /// Takes no more jobs, finishes the queue and ends the thread.

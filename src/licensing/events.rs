@@ -62,14 +62,24 @@ pub(crate) fn record(
     subject: Subject,
     detail: Value,
 ) -> Result<()> {
+    event(cx, action, subject, detail).insert(tx)?;
+    Ok(())
+}
+
+/// An event about to be written, for those who write many at once.
+pub(crate) fn event<'a>(
+    cx: &'a Context,
+    action: &'a str,
+    subject: Subject,
+    detail: Value,
+) -> NewEvent<'a> {
     let (subject_type, subject_id) = subject.parts();
-    let address = cx.address.map(|address| address.to_string());
     NewEvent {
         at: cx.now,
         action,
         actor: cx.actor.as_str(),
         account_id: cx.actor.account(),
-        address: address.as_deref(),
+        address: cx.address.map(|address| address.to_string()),
         request_id: cx.request_id.as_deref(),
         subject_type,
         subject_id,
@@ -79,6 +89,4 @@ pub(crate) fn record(
             Some(JsonObject::of(detail))
         },
     }
-    .insert(tx)?;
-    Ok(())
 }

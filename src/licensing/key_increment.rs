@@ -9,8 +9,8 @@ use super::verdict::{KeySummary, Purpose, Standing};
 use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::account::Role;
-use crate::db::models::activation::open_count;
-use crate::db::models::key::{Key, KeyId};
+use crate::db::models::issued_key::{IssuedKey, KeyName, LookUp};
+use crate::db::models::key::KeyId;
 use crate::db::models::order::Order;
 use crate::error::{Code, Error, FieldError, Refusal, Result};
 
@@ -41,18 +41,16 @@ pub(crate) fn increment_activations(
         return Err(Refusal::invalid(vec![FieldError::new("by", "out_of_range", detail)]).into());
     }
     // Holds the key, so that nothing else is counted between the check and the addition.
-    let found = Key::lock_by_hash(tx, &input.text_hash)?;
-    let mut standing = Standing::of(found).ok_or_else(|| Refusal::new(Code::KeyNotFound))?;
+    let (mut standing, _) = Standing::of(wanted(KeyName::Hash(input.text_hash)).lock(tx)?)?;
     check_own(tx, cx, &standing.key)?;
     standing.verdict(None, Purpose::Activate, cx.now)?;
-    let open = open_count(tx, standing.key.id)?;
-    standing.admit_more(open, input.by)?;
+    standing.admit_more(input.by)?;
     standing.key.add_anonymous_activations(tx, input.by)?;
     let detail =
         json!({ "by": input.by, "anonymous_activations": standing.key.anonymous_activations });
     let subject = Subject::Key(standing.key.id);
     events::record(tx, cx, "activation.counted", subject, detail)?;
-    Ok((standing.key.id, standing.summary(open)))
+    Ok((standing.key.id, standing.summary()))
 }
 
 /// The key of this id as a count answers with it, for a call that is repeated.
@@ -60,12 +58,18 @@ pub(crate) fn increment_activations(
 /// # Errors
 /// `key_not_found`.
 fn show_summary(conn: &mut DbConnection, id: KeyId) -> Result<KeySummary> {
-    let standing = Standing::of(Key::find_with_product(conn, id)?).ok_or(Code::KeyNotFound)?;
-    let open = open_count(conn, id)?;
-    Ok(standing.summary(open))
+    let (standing, _) = Standing::of(wanted(KeyName::Id(id)).find(conn)?)?;
+    Ok(standing.summary())
 }
 
-fn check_own(tx: &mut DbConnection, cx: &Context, key: &Key) -> Result<()> {
+fn wanted(key: KeyName) -> LookUp {
+    LookUp {
+        key,
+        installation_id: None,
+    }
+}
+
+fn check_own(tx: &mut DbConnection, cx: &Context, key: &IssuedKey) -> Result<()> {
     let Actor::Account {
         id,
         role: Role::Shop,

@@ -124,13 +124,8 @@ pub(crate) fn look_up_key(
     vault: &Vault,
     text_hash: &[u8],
 ) -> Result<LookupView> {
-    let found = Key::find_by_hash(conn, text_hash)?.map(|(key, _)| key.id);
-    // Once more by id, which leaves out what an import has not published yet.
-    let key = match found {
-        Some(id) => Key::find(conn, id)?,
-        None => None,
-    };
-    let key = key.ok_or_else(|| Refusal::because(Code::KeyNotFound, "No key has this text."))?;
+    let key = Key::find_by_hash(conn, text_hash)?
+        .ok_or_else(|| Refusal::because(Code::KeyNotFound, "No key has this text."))?;
     let page = PageRequest {
         limit: PageRequest::MAX,
         after: None,

@@ -15,8 +15,8 @@ pub(crate) fn of_parts(id: KeyId, prefix: &str, version: i64) -> String {
 }
 
 /// The number as the `sub` of tokens has it: it stays when the version rises.
-pub(crate) fn without_version(key: &Key) -> String {
-    format!("{}.{:08}", key.number_prefix, key.id.0)
+pub(crate) fn without_version(id: KeyId, prefix: &str) -> String {
+    format!("{prefix}.{:08}", id.0)
 }
 
 /// Whether a text can stand before the dot.

@@ -10,8 +10,8 @@ use super::visit::Wish;
 use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::activation::{Activation, ReleasedActivation};
-use crate::db::models::key::{Key, KeyId};
-use crate::db::models::product::Product;
+use crate::db::models::issued_key::{KeyName, LookUp};
+use crate::db::models::key::KeyId;
 use crate::error::{Code, Error, Refusal, Result};
 
 /// Releases the activation that the credential names, whatever the verdict on the key. Repeating it
@@ -21,15 +21,9 @@ use crate::error::{Code, Error, Refusal, Result};
 /// `key_not_found`, `activation_not_found` for an installation that this key never had, and what the
 /// product says about releases.
 pub(crate) fn release(tx: &mut DbConnection, cx: &Context, credential: &Credential) -> Result<()> {
-    let found = match credential {
-        Credential::Token { key, .. } => lock_with_product(tx, *key)?,
-        Credential::Key { text_hash, .. } => Key::lock_by_hash(tx, text_hash)?,
-    };
-    let standing = Standing::of(found).ok_or_else(|| Refusal::new(Code::KeyNotFound))?;
+    let (standing, open) = Standing::of(credential.wanted().lock(tx)?)?;
     let key = standing.key.id;
-    let open = Activation::find(tx, key, credential.installation_id())?
-        .filter(|activation| credential.names(activation));
-    match open {
+    match open.filter(|activation| credential.names(activation)) {
         Some(activation) => release_open(tx, cx, &standing, &activation),
         None if ReleasedActivation::exists(tx, key, credential.installation_id())? => Ok(()),
         None => Err(Refusal::new(Code::ActivationNotFound).about(key.0).into()),
@@ -46,7 +40,11 @@ pub(crate) fn release_by_id(
     (key, serial): (KeyId, i64),
 ) -> Result<()> {
     let not_found = || Error::from(Refusal::new(Code::ActivationNotFound));
-    let standing = Standing::of(lock_with_product(tx, key)?).ok_or_else(not_found)?;
+    let wanted = LookUp {
+        key: KeyName::Id(key),
+        installation_id: None,
+    };
+    let (standing, _) = Standing::of(wanted.lock(tx)?).map_err(|_| not_found())?;
     let activation = Activation::find_by_serial(tx, key, serial)?.ok_or_else(not_found)?;
     release_open(tx, cx, &standing, &activation)
 }
@@ -57,7 +55,7 @@ fn release_open(
     standing: &Standing,
     activation: &Activation,
 ) -> Result<()> {
-    let Standing { key, product } = standing;
+    let Standing { key, product, open } = standing;
     if cx.actor == Actor::Public && !product.self_release {
         return Err(Refusal::new(Code::ReleaseNotAllowed).about(key.id.0).into());
     }
@@ -73,7 +71,7 @@ fn release_open(
             .about(key.id.0)
             .into());
     }
-    activation.release(tx, cx.actor.as_str(), cx.now)?;
+    activation.release(tx, *open, cx.actor.as_str(), cx.now)?;
     let installation = json!({ "installation_id": activation.installation_id });
     events::record(
         tx,
@@ -82,13 +80,6 @@ fn release_open(
         Subject::Key(key.id),
         installation,
     )
-}
-
-fn lock_with_product(tx: &mut DbConnection, key: KeyId) -> Result<Option<(Key, Option<Product>)>> {
-    Ok(match Key::lock(tx, key)? {
-        Some(_) => Key::find_with_product(tx, key)?,
-        None => None,
-    })
 }
 
 impl App {

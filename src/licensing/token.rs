@@ -11,6 +11,8 @@ use super::visit::Wish;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::activation::Activation;
+use crate::db::models::issued_key::{KeyName, LookUp};
+use crate::db::models::key::KeyId;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::limits::PresentedKey;
 use crate::signing::activation_id;
@@ -23,8 +25,6 @@ pub(crate) const NOT_BEFORE_SECONDS: i64 = 300;
 pub(crate) struct Grant {
     pub standing: Standing,
     pub activation: Activation,
-    /// Open activations of the key, this one included.
-    pub open: i64,
     /// Whether it was admitted just now.
     pub is_new: bool,
 }
@@ -69,7 +69,7 @@ pub struct AttachedKeyView {
 pub(crate) enum Credential {
     /// A token of ours.
     Token {
-        key: crate::db::models::key::KeyId,
+        key: KeyId,
         serial: i64,
         installation_id: String,
     },
@@ -89,6 +89,18 @@ impl Credential {
             | Self::Key {
                 installation_id, ..
             } => installation_id,
+        }
+    }
+
+    /// What is to be looked up.
+    pub(crate) fn wanted(&self) -> LookUp {
+        let key = match self {
+            Self::Token { key, .. } => KeyName::Id(*key),
+            Self::Key { text_hash, .. } => KeyName::Hash(*text_hash),
+        };
+        LookUp {
+            key,
+            installation_id: Some(self.installation_id().to_owned()),
         }
     }
 
@@ -181,7 +193,7 @@ impl App {
         let activation_id = activation_id::encode(activation.key_id, activation.serial);
         let claims = ActivationClaims {
             iss: self.config.tokens.issuer.clone(),
-            sub: number::without_version(&standing.key),
+            sub: number::without_version(standing.key.id, &standing.key.number_prefix),
             aud: standing.product.sku.clone(),
             jti: new_token_id(),
             iat: now.seconds(),
@@ -199,7 +211,7 @@ impl App {
             created_at: activation.activated_at,
             renew_by,
             token: self.keyring.sign(&claims),
-            key: standing.summary(grant.open),
+            key: standing.summary(),
             attached: Vec::new(),
         }
     }

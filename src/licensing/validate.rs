@@ -10,9 +10,8 @@ use super::verdict::{KeySummary, Purpose, Standing};
 use super::visit::Wish;
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::db::DbConnection;
-use crate::db::models::activation::{Activation, open_count};
-use crate::db::models::key::Key;
+use crate::db::models::activation::Activation;
+use crate::db::models::issued_key::{Found, KeyName, LookUp};
 use crate::error::{Code, Refusal, Result};
 use crate::limits::PresentedKey;
 
@@ -46,50 +45,47 @@ pub struct Validation {
     pub signed: Option<String>,
 }
 
-/// Judges a key. Never changes anything. The refusal, if there is one, comes along for counting.
-///
-/// # Errors
-/// The database's only: a refusal is the answer.
+/// Judges a key: `found` is what was looked up. The refusal, if there is one, comes along for counting.
 pub(crate) fn validate(
-    conn: &mut DbConnection,
+    found: Option<Found>,
     input: &Validate,
     now: Timestamp,
-) -> Result<(Validation, Option<Refusal>)> {
-    let Some(standing) = Standing::of(Key::find_by_hash(conn, &input.text_hash)?) else {
-        let refusal = Refusal::new(Code::KeyNotFound);
-        let code = refusal.code.as_str();
-        return Ok((
-            Validation {
-                valid: false,
-                code,
-                in_grace: false,
-                key: None,
-                signed: None,
-            },
-            Some(refusal),
-        ));
+) -> (Validation, Option<Refusal>) {
+    let (standing, activation) = match Standing::of(found) {
+        Ok(found) => found,
+        Err(refusal) => return (Validation::of(None, Some(&refusal), now), Some(refusal)),
     };
-    let open = open_count(conn, standing.key.id)?;
-    let refusal = match standing.verdict(input.product.as_deref(), Purpose::Continue, now) {
-        Err(refusal) => Some(refusal),
-        Ok(()) => match &input.installation_id {
-            Some(installation) => match Activation::find(conn, standing.key.id, installation)? {
-                Some(_) => None,
-                None => Some(Refusal::new(Code::InstallationNotActivated).about(standing.key.id.0)),
-            },
-            None => standing.admit_one_more(open).err(),
-        },
-    };
-    let validation = Validation {
-        valid: refusal.is_none(),
-        code: refusal
-            .as_ref()
-            .map_or("ok", |refusal| refusal.code.as_str()),
-        in_grace: standing.is_in_grace(now),
-        key: Some(standing.summary(open)),
-        signed: None,
-    };
-    Ok((validation, refusal))
+    let refusal = judge(&standing, activation.as_ref(), input, now).err();
+    let validation = Validation::of(Some(&standing), refusal.as_ref(), now);
+    (validation, refusal)
+}
+
+fn judge(
+    standing: &Standing,
+    activation: Option<&Activation>,
+    input: &Validate,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    standing.verdict(input.product.as_deref(), Purpose::Continue, now)?;
+    match (&input.installation_id, activation) {
+        (Some(_), Some(_)) => Ok(()),
+        (Some(_), None) => {
+            Err(Refusal::new(Code::InstallationNotActivated).about(standing.key.id.0))
+        }
+        (None, _) => standing.admit_more(1),
+    }
+}
+
+impl Validation {
+    fn of(standing: Option<&Standing>, refusal: Option<&Refusal>, now: Timestamp) -> Self {
+        Self {
+            valid: refusal.is_none(),
+            code: refusal.map_or("ok", |refusal| refusal.code.as_str()),
+            in_grace: standing.is_some_and(|standing| standing.is_in_grace(now)),
+            key: standing.map(Standing::summary),
+            signed: None,
+        }
+    }
 }
 
 impl App {
@@ -100,14 +96,17 @@ impl App {
     pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
         let now = cx.now;
         let visit = self.admit(Wish::Validate, &cx, PresentedKey::Text(input.text_hash))?;
-        let asked = input.clone();
-        let judged = self.db.read(move |conn| validate(conn, &input, now)).await;
-        let (mut validation, refusal) = match judged {
-            Ok(judged) => judged,
+        let wanted = LookUp {
+            key: KeyName::Hash(input.text_hash),
+            installation_id: input.installation_id.clone(),
+        };
+        let found = match self.db.look_up(wanted).await {
+            Ok(found) => found,
             Err(error) => return self.conclude(&visit, Err(error)),
         };
+        let (mut validation, refusal) = validate(found, &input, now);
         self.conclude_verdict(&visit, refusal.as_ref());
-        if let Some(nonce) = asked.nonce {
+        if let Some(nonce) = input.nonce {
             validation.signed = Some(self.keyring.sign(&VerdictClaims {
                 iss: self.config.tokens.issuer.clone(),
                 iat: now.seconds(),
@@ -117,8 +116,8 @@ impl App {
                 valid: validation.valid,
                 code: validation.code.to_owned(),
                 in_grace: validation.in_grace,
-                installation_id: asked.installation_id,
-                product: asked.product,
+                installation_id: input.installation_id,
+                product: input.product,
                 key: validation.key.as_ref().map(claimed),
             }));
         }

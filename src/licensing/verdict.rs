@@ -5,15 +5,18 @@ use utoipa::ToSchema;
 
 use super::number;
 use crate::clock::Timestamp;
-use crate::db::models::key::{Key, KeyStatus};
-use crate::db::models::product::Product;
+use crate::db::models::activation::Activation;
+use crate::db::models::issued_key::{Found, IssuedKey, IssuedProduct};
+use crate::db::models::key::KeyStatus;
 use crate::error::{Code, Refusal};
 
 /// An issued key with its product.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
-    pub key: Key,
-    pub product: Product,
+    pub key: IssuedKey,
+    pub product: IssuedProduct,
+    /// How many activations of the key are open.
+    pub open: i64,
 }
 
 /// What the verdict is for.
@@ -46,12 +49,19 @@ pub struct KeySummary {
 }
 
 impl Standing {
-    /// The key, if it was ever issued: others look unknown, so that nobody finds unsold stock by guessing.
-    pub(crate) fn of(found: Option<(Key, Option<Product>)>) -> Option<Self> {
-        match found {
-            Some((key, Some(product))) if key.assigned_at.is_some() => Some(Self { key, product }),
-            _ => None,
-        }
+    /// Takes a look-up apart: the key, and the installation's open activation.
+    ///
+    /// # Errors
+    /// `key_not_found`. A key that was never issued is not found either, so that nobody finds unsold stock
+    /// by guessing.
+    pub(crate) fn of(found: Option<Found>) -> Result<(Self, Option<Activation>), Refusal> {
+        let Found {
+            key,
+            product,
+            open,
+            activation,
+        } = found.ok_or_else(|| Refusal::new(Code::KeyNotFound))?;
+        Ok((Self { key, product, open }, activation))
     }
 
     /// Every check but the limit. `wanted` is the sku that the caller named, if it did.
@@ -85,20 +95,12 @@ impl Standing {
         Err(Refusal::new(code).about(key.id.0))
     }
 
-    /// The limit, for one activation more beside `open` ones.
+    /// The limit, for `more` activations beside those that there are.
     ///
     /// # Errors
     /// `activation_limit_reached` with the numbers.
-    pub(crate) fn admit_one_more(&self, open: i64) -> Result<(), Refusal> {
-        self.admit_more(open, 1)
-    }
-
-    /// As [`Standing::admit_one_more`], for `more` at once.
-    ///
-    /// # Errors
-    /// `activation_limit_reached` with the numbers.
-    pub(crate) fn admit_more(&self, open: i64, more: i64) -> Result<(), Refusal> {
-        let used = self.activations(open);
+    pub(crate) fn admit_more(&self, more: i64) -> Result<(), Refusal> {
+        let used = self.activations();
         match self.key.max_activations {
             Some(max) if used.saturating_add(more) > max => Err(Refusal::because(
                 Code::ActivationLimitReached,
@@ -125,19 +127,20 @@ impl Standing {
             .map(|at| at.plus_days(self.product.grace_days))
     }
 
-    /// What counts towards the limit, of which `open` are named activations [UC-75].
-    pub(crate) fn activations(&self, open: i64) -> i64 {
-        open + self.key.anonymous_activations
+    /// What counts towards the limit: open activations, and those without an installation [UC-75].
+    pub(crate) fn activations(&self) -> i64 {
+        self.open + self.key.anonymous_activations
     }
 
-    pub(crate) fn summary(&self, open: i64) -> KeySummary {
+    pub(crate) fn summary(&self) -> KeySummary {
+        let key = &self.key;
         KeySummary {
-            number: number::full(&self.key),
+            number: number::of_parts(key.id, &key.number_prefix, key.number_version),
             product: self.product.sku.clone(),
-            status: self.key.status,
-            expires_at: self.key.expires_at,
-            max_activations: self.key.max_activations,
-            activations: self.activations(open),
+            status: key.status,
+            expires_at: key.expires_at,
+            max_activations: key.max_activations,
+            activations: self.activations(),
         }
     }
 

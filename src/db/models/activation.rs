@@ -18,7 +18,7 @@ use crate::db::types::JsonObject;
 
 /// Up to this many open activations a key's range is counted; beyond it, and only then, the key has a
 /// row in `activation_counts`. So neither a small nor a huge key pays for the other.
-const COUNTED: i64 = 64;
+pub(super) const COUNTED: i64 = 64;
 
 /// One installation admitted on one key.
 #[derive(Clone, Debug, HasQuery, Insertable)]
@@ -70,17 +70,6 @@ pub(crate) struct ActivationFilter {
 }
 
 impl Activation {
-    pub(crate) fn find(
-        conn: &mut DbConnection,
-        key: KeyId,
-        installation: &str,
-    ) -> QueryResult<Option<Self>> {
-        Self::query()
-            .find((key, installation))
-            .first(conn)
-            .optional()
-    }
-
     /// The open activation with this serial. A key's activations are few or its serial is looked for
     /// rarely: there is no index for it on purpose.
     pub(crate) fn find_by_serial(
@@ -98,39 +87,20 @@ impl Activation {
             .optional()
     }
 
-    /// Adds an activation to a key of which `open` are open by [`open_count`].
-    pub(crate) fn insert(&self, conn: &mut DbConnection, open: i64) -> QueryResult<()> {
-        diesel::insert_into(activations::table)
-            .values(self)
-            .execute(conn)?;
-        if open == COUNTED {
-            diesel::insert_into(activation_counts::table)
-                .values((
-                    activation_counts::key_id.eq(self.key_id),
-                    activation_counts::open.eq(open + 1),
-                ))
-                .execute(conn)?;
-        } else if open > COUNTED {
-            diesel::update(activation_counts::table.find(self.key_id))
-                .set(activation_counts::open.eq(activation_counts::open + 1))
-                .execute(conn)?;
-        }
-        Ok(())
-    }
-
-    /// Moves the activation to the history.
+    /// Moves the activation to the history. It is one of `open` that the key has, whose row the caller
+    /// holds.
     pub(crate) fn release(
         &self,
         conn: &mut DbConnection,
+        open: i64,
         by: &str,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let open = open_count(conn, self.key_id)?;
         if open == COUNTED + 1 {
             diesel::delete(activation_counts::table.find(self.key_id)).execute(conn)?;
         } else if open > COUNTED {
             diesel::update(activation_counts::table.find(self.key_id))
-                .set(activation_counts::open.eq(activation_counts::open - 1))
+                .set(activation_counts::open.eq(open - 1))
                 .execute(conn)?;
         }
         let details = ActivationDetails::find(conn, self.key_id, &self.installation_id)?;
@@ -235,13 +205,6 @@ impl ActivationDetails {
             .first(conn)
             .optional()
     }
-
-    pub(crate) fn insert(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::insert_into(activation_details::table)
-            .values(self)
-            .execute(conn)
-            .map(drop)
-    }
 }
 
 impl ReleasedActivation {
@@ -302,23 +265,7 @@ impl ReleasedActivation {
     }
 }
 
-/// How many activations of the key are open. The caller holds the key's row when it goes on to write.
-pub(crate) fn open_count(conn: &mut DbConnection, key: KeyId) -> QueryResult<i64> {
-    let some: Vec<i64> = activations::table
-        .filter(activations::key_id.eq(key))
-        .limit(COUNTED + 1)
-        .select(activations::serial)
-        .load(conn)?;
-    match i64::try_from(some.len()) {
-        Ok(counted) if counted <= COUNTED => Ok(counted),
-        _ => activation_counts::table
-            .find(key)
-            .select(activation_counts::open)
-            .first(conn),
-    }
-}
-
-/// [`open_count`] of each of the keys; those without any are left out.
+/// How many activations of each of the keys are open; those without any are left out.
 pub(crate) fn open_counts(
     conn: &mut DbConnection,
     keys: &[KeyId],

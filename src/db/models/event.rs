@@ -1,6 +1,9 @@
 //! Events: who did what, when. Written in the transaction of the change itself.
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend};
@@ -58,7 +61,7 @@ pub(crate) struct NewEvent<'a> {
     pub action: &'a str,
     pub actor: &'a str,
     pub account_id: Option<AccountId>,
-    pub address: Option<&'a str>,
+    pub address: Option<String>,
     pub request_id: Option<&'a str>,
     pub subject_type: SubjectKind,
     pub subject_id: Option<i64>,
@@ -112,7 +115,84 @@ impl NewEvent<'_> {
             .execute(conn)
             .map(drop)
     }
+
+    /// Writes many at once.
+    pub(crate) fn insert_all(all: &[Self], conn: &mut DbConnection) -> QueryResult<()> {
+        match conn {
+            DbConnection::Postgres(inner) if !all.is_empty() => {
+                InsertAll::of(all).execute(inner).map(drop)
+            }
+            _ => all.iter().try_for_each(|event| event.insert(conn)),
+        }
+    }
 }
+
+/// One statement for many events (PostgreSQL): arrays in, so that its text is always the same.
+#[derive(Debug, Default)]
+struct InsertAll<'a> {
+    instants: Vec<i64>,
+    actions: Vec<&'a str>,
+    actors: Vec<&'a str>,
+    accounts: Vec<Option<i64>>,
+    addresses: Vec<Option<&'a str>>,
+    request_ids: Vec<Option<&'a str>>,
+    subject_types: Vec<&'a str>,
+    subject_ids: Vec<Option<i64>>,
+    details: Vec<Option<&'a JsonObject>>,
+}
+
+impl<'a> InsertAll<'a> {
+    fn of(all: &'a [NewEvent<'a>]) -> Self {
+        let mut rows = Self::default();
+        for event in all {
+            rows.instants.push(event.at.micros());
+            rows.actions.push(event.action);
+            rows.actors.push(event.actor);
+            rows.accounts.push(event.account_id.map(|id| id.0));
+            rows.addresses.push(event.address.as_deref());
+            rows.request_ids.push(event.request_id);
+            rows.subject_types.push(event.subject_type.as_str());
+            rows.subject_ids.push(event.subject_id);
+            rows.details.push(event.detail.as_ref());
+        }
+        rows
+    }
+}
+
+impl QueryFragment<Pg> for InsertAll<'_> {
+    fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        pass.push_sql(
+            "INSERT INTO events (at, action, actor, account_id, address, request_id, subject_type, \
+             subject_id, detail) SELECT * FROM unnest(",
+        );
+        pass.push_bind_param::<Array<BigInt>, _>(&self.instants)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Text>, _>(&self.actions)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Text>, _>(&self.actors)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.accounts)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Nullable<Text>>, _>(&self.addresses)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Nullable<Text>>, _>(&self.request_ids)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Text>, _>(&self.subject_types)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.subject_ids)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<Array<Nullable<Text>>, _>(&self.details)?;
+        pass.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryId for InsertAll<'_> {
+    type QueryId = InsertAll<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<PgConnection> for InsertAll<'_> {}
 
 impl Event {
     /// The events, in the order in which they were written, or the other way round.

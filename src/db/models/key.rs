@@ -11,10 +11,10 @@ use crate::db::models::customer::CustomerId;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::lot::LotId;
 use crate::db::models::order::{OrderId, OrderLineId};
-use crate::db::models::product::{Product, ProductId};
+use crate::db::models::product::ProductId;
 use crate::db::models::retired_text::RetiredText;
 use crate::db::models::sequence::SequenceId;
-use crate::db::schema::{keys, lots, products, sequences, stock};
+use crate::db::schema::{keys, lots, sequences, stock};
 use crate::db::types::{JsonObject, row_id, word_enum};
 
 row_id! {
@@ -160,11 +160,6 @@ impl Key {
             .load(conn)
     }
 
-    /// As [`Key::find`], locked until the transaction ends where the database locks rows.
-    pub(crate) fn lock(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
-        Ok(Self::lock_many(conn, &[id])?.pop())
-    }
-
     /// As [`Key::find_many`], locked one after the other in the order of their ids.
     pub(crate) fn lock_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
         if let DbConnection::Postgres(inner) = conn {
@@ -177,47 +172,14 @@ impl Key {
         Self::find_many(conn, ids)
     }
 
-    /// The key with this text's hash, and its product once it has one. What an import has staged and
-    /// not published is not there.
+    /// The key with this text's hash. What an import has staged and not published is not there.
     pub(crate) fn find_by_hash(
         conn: &mut DbConnection,
         text_hash: &[u8],
-    ) -> QueryResult<Option<(Self, Option<Product>)>> {
+    ) -> QueryResult<Option<Self>> {
         Self::published()
-            .left_join(products::table)
             .filter(keys::text_hash.eq(text_hash))
-            .select((Self::columns(), Option::<Product>::columns()))
-            .first(conn)
-            .optional()
-    }
-
-    /// As [`Key::find_by_hash`], locked until the transaction ends where the database locks rows, so
-    /// that its activations can be counted and added to without another in between.
-    pub(crate) fn lock_by_hash(
-        conn: &mut DbConnection,
-        text_hash: &[u8],
-    ) -> QueryResult<Option<(Self, Option<Product>)>> {
-        if let DbConnection::Postgres(inner) = conn {
-            let locked = keys::table
-                .filter(keys::text_hash.eq(text_hash))
-                .select(keys::id)
-                .for_no_key_update();
-            if locked.first::<KeyId>(inner).optional()?.is_none() {
-                return Ok(None);
-            }
-        }
-        Self::find_by_hash(conn, text_hash)
-    }
-
-    /// The key of this id with its product.
-    pub(crate) fn find_with_product(
-        conn: &mut DbConnection,
-        id: KeyId,
-    ) -> QueryResult<Option<(Self, Option<Product>)>> {
-        Self::published()
-            .left_join(products::table)
-            .filter(keys::id.eq(id))
-            .select((Self::columns(), Option::<Product>::columns()))
+            .select(Self::columns())
             .first(conn)
             .optional()
     }

@@ -84,19 +84,6 @@ impl Key {
             .map(drop)
     }
 
-    /// Adds to the count of activations that have no installation. The caller holds the key's row.
-    pub(crate) fn add_anonymous_activations(
-        &mut self,
-        conn: &mut DbConnection,
-        more: i64,
-    ) -> QueryResult<()> {
-        self.anonymous_activations += more;
-        diesel::update(keys::table.find(self.id))
-            .set(keys::anonymous_activations.eq(keys::anonymous_activations + more))
-            .execute(conn)
-            .map(drop)
-    }
-
     /// The key's place in stock, if it has a lot and a sequence.
     pub(crate) fn place(&self) -> Option<StockRow> {
         let (sequence, lot): (_, LotId) = (self.sequence_id?, self.lot_id?);

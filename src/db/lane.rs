@@ -1,0 +1,257 @@
+//! PostgreSQL: what many clients ask for at once is done together.
+//!
+//! A lane is one thread with a connection of its own. What waits in its queue is one batch: a few
+//! statements for all of it, where each would have cost as many. There is no timer: the queue that
+//! builds up during one batch is the next.
+//!
+//! A lane is a way to be fast and decides nothing: what it could not do (its connection is gone, a row is
+//! held by somebody else, one of the batch met an error) its client does alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use diesel::connection::{SimpleConnection, TransactionManager};
+use diesel::prelude::*;
+use tokio::sync::oneshot;
+
+use super::connection::{Access, DbConnection, open};
+use super::failure::{Severity, of_diesel};
+use super::metrics::DbMetrics;
+use super::ticket::Ticket;
+use super::url::{DatabaseUrl, OpenError};
+use crate::error::{Error, Result};
+
+/// Clients that may wait; one more is answered 503 at once.
+const QUEUE: usize = 8192;
+/// Inputs that share a batch at most, so that no answer waits for a very long one.
+const BATCH: usize = 128;
+
+type Transactions = <DbConnection as Connection>::TransactionManager;
+
+/// Does a batch: an output for each input, or `None` for one that has to be done alone.
+pub(super) type Together<I, O> = fn(&mut DbConnection, &[I]) -> Result<Vec<Option<Result<O>>>>;
+
+/// What became of an input.
+pub(super) enum Answer<I, O> {
+    /// Its output, or why there is none.
+    Done(Result<O>),
+    /// Nothing came of it; here it is again, to be done alone.
+    Alone(I),
+}
+
+/// The handle to the thread. Dropping it lets the thread finish its queue and end.
+#[derive(Debug)]
+pub(super) struct Lane<I, O> {
+    /// `None` only while it is dropped.
+    queue: Option<SyncSender<Waiting<I, O>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Waiting<I, O> {
+    input: I,
+    ticket: Ticket,
+    reply: oneshot::Sender<Answer<I, O>>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
+    /// Starts the thread. With [`Access::Write`] a batch is one transaction, committed before anybody in
+    /// it is answered; otherwise it is one statement.
+    pub(super) fn start(
+        name: &str,
+        url: DatabaseUrl,
+        access: Access,
+        together: Together<I, O>,
+        metrics: DbMetrics,
+    ) -> Result<Self, OpenError> {
+        let (queue, waiting) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                Loop {
+                    url,
+                    access,
+                    conn: None,
+                    waiting,
+                    together,
+                    metrics,
+                }
+                .run();
+            })
+            .map_err(|error| {
+                OpenError::because(format!("cannot start the thread {name}: {error}"))
+            })?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Queues an input and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the queue is full, or did not get to it within five seconds.
+    pub(super) async fn ask(&self, input: I) -> Result<Answer<I, O>> {
+        let ticket = Ticket::new();
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            input,
+            ticket: ticket.clone(),
+            reply,
+        };
+        let queue = self.queue.as_ref();
+        let queued = queue.map_or(Ok(()), |queue| queue.try_send(waiting));
+        queued.map_err(|error| match error {
+            TrySendError::Full(_) => Error::Unavailable("the queue for the database is full"),
+            TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
+        })?;
+        ticket.wait(answer).await
+    }
+}
+
+impl<I, O> Drop for Lane<I, O> {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a lane to the database panicked");
+        }
+    }
+}
+
+struct Loop<I, O> {
+    url: DatabaseUrl,
+    access: Access,
+    /// `None` before the first batch and after a failure.
+    conn: Option<DbConnection>,
+    waiting: Receiver<Waiting<I, O>>,
+    together: Together<I, O>,
+    metrics: DbMetrics,
+}
+
+/// Why a batch has no outputs.
+enum Failed {
+    /// It was not done.
+    Undone,
+    /// The answer to its commit was lost: it may have happened, so it must not be repeated.
+    Unknown,
+}
+
+impl<I, O> Loop<I, O> {
+    fn run(mut self) {
+        while let Some(batch) = self.next_batch() {
+            let (inputs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let began = Instant::now();
+            let outputs = self.batch(&inputs);
+            if self.access == Access::Write {
+                self.metrics.batch(inputs.len());
+                self.metrics.transaction(began.elapsed());
+            }
+            answer(inputs, replies, outputs);
+        }
+    }
+
+    /// Waits for an input and takes those that wait behind it; `None` when the lane is to end.
+    fn next_batch(&self) -> Option<Vec<(I, oneshot::Sender<Answer<I, O>>)>> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            let next = if batch.is_empty() {
+                Some(self.waiting.recv().ok()?)
+            } else {
+                self.waiting.try_recv().ok()
+            };
+            match next {
+                Some(next) if next.ticket.start() => batch.push((next.input, next.reply)),
+                // Its client stopped waiting.
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Some(batch)
+    }
+
+    /// Does a batch; after any failure the connection is not used again.
+    fn batch(&mut self, inputs: &[I]) -> Result<Vec<Option<Result<O>>>, Failed> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connect().map_err(|error| {
+                tracing::error!(%error, "a lane cannot connect to the database");
+                Failed::Undone
+            })?,
+        };
+        // Unwinding must not end the thread; what it leaves behind in the connection is dropped.
+        let done = catch_unwind(AssertUnwindSafe(|| self.attempt(&mut conn, inputs)));
+        let outputs = done.unwrap_or_else(|_| {
+            tracing::error!("a batch panicked");
+            Err(Failed::Undone)
+        })?;
+        self.conn = Some(conn);
+        Ok(outputs)
+    }
+
+    fn attempt(
+        &self,
+        conn: &mut DbConnection,
+        inputs: &[I],
+    ) -> Result<Vec<Option<Result<O>>>, Failed> {
+        let undone = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "a batch is done one by one");
+            Failed::Undone
+        };
+        if self.access != Access::Write {
+            return (self.together)(conn, inputs).map_err(|error| undone(&error));
+        }
+        <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
+            .map_err(|error| undone(&error))?;
+        let outputs = (self.together)(conn, inputs).map_err(|error| undone(&error))?;
+        match <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn) {
+            Ok(()) => Ok(outputs),
+            // The commit itself was refused, so nothing was written.
+            Err(error) if of_diesel(&error) == Severity::TryAgain => Err(undone(&error)),
+            Err(error) => {
+                tracing::error!(%error, "a commit got no answer");
+                Err(Failed::Unknown)
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<DbConnection, OpenError> {
+        let mut conn = open(&self.url, self.access)?;
+        // The statements here take arrays and look for each element by an index. That is the only plan
+        // to have, whatever the statistics say, and it is to be made once.
+        conn.batch_execute(
+            "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; \
+             SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off",
+        )
+        .map_err(|error| OpenError::because(error.to_string()))?;
+        Ok(conn)
+    }
+}
+
+fn answer<I, O>(
+    inputs: Vec<I>,
+    replies: Vec<oneshot::Sender<Answer<I, O>>>,
+    outputs: Result<Vec<Option<Result<O>>>, Failed>,
+) {
+    let mut outputs = match outputs {
+        Ok(outputs) => outputs.into_iter(),
+        Err(Failed::Undone) => Vec::new().into_iter(),
+        Err(Failed::Unknown) => {
+            for reply in replies {
+                let lost = Error::Unavailable("the database did not confirm the change");
+                let _ = reply.send(Answer::Done(Err(lost)));
+            }
+            return;
+        }
+    };
+    for (input, reply) in inputs.into_iter().zip(replies) {
+        let answer = outputs
+            .next()
+            .flatten()
+            .map_or_else(|| Answer::Alone(input), Answer::Done);
+        // The client may have left; what was done counts all the same.
+        let _ = reply.send(answer);
+    }
+}
