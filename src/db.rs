@@ -24,6 +24,7 @@ mod migrate;
 pub(crate) mod models;
 mod page;
 mod pool;
+mod savepoint;
 pub(crate) mod schema;
 mod server;
 mod shared_write;

@@ -24,6 +24,7 @@ use super::connection::{Access, DbConnection, open};
 use super::failure::{Severity, severity};
 use super::metrics::DbMetrics;
 use super::pool::depth;
+use super::savepoint::Savepoint;
 use super::ticket::Ticket;
 use super::url::{DatabaseUrl, OpenError};
 use crate::error::{Error, Result};
@@ -255,17 +256,10 @@ impl Loop {
     fn together(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), GaveWay> {
         self.attempt(|conn| {
             for job in batch.iter_mut() {
-                <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
-                    .map_err(|_| GaveWay)?;
+                Savepoint::Set.run(conn).map_err(|_| GaveWay)?;
                 let ended = match job.run(conn) {
-                    Ran::Keep => {
-                        <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn)
-                    }
-                    Ran::Undo => {
-                        <Transactions as TransactionManager<DbConnection>>::rollback_transaction(
-                            conn,
-                        )
-                    }
+                    Ran::Keep => Savepoint::Keep.run(conn),
+                    Ran::Undo => Savepoint::Undo.run(conn),
                     Ran::Broken => return Err(GaveWay),
                 };
                 if ended.is_err() || depth(conn) != Some(1) {
@@ -281,18 +275,13 @@ impl Loop {
         // A job that is still running when the attempt has ended panicked.
         let running = Cell::new(false);
         let ended = self.attempt(|conn| {
-            <Transactions as TransactionManager<DbConnection>>::begin_transaction(conn)
-                .map_err(|_| GaveWay)?;
+            Savepoint::Set.run(conn).map_err(|_| GaveWay)?;
             running.set(true);
             let ran = job.run(conn);
             running.set(false);
             match ran {
-                Ran::Keep => {
-                    <Transactions as TransactionManager<DbConnection>>::commit_transaction(conn)
-                }
-                Ran::Undo => {
-                    <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn)
-                }
+                Ran::Keep => Savepoint::Keep.run(conn),
+                Ran::Undo => Savepoint::Undo.run(conn),
                 Ran::Broken => return Err(GaveWay),
             }
             .map_err(|_| GaveWay)

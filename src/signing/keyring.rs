@@ -8,13 +8,15 @@ use countersign_client::{
     ActivationClaims, ProductKeyClaims, ProductKeyError, PublicKeys, TOKEN_TYPE, TokenError,
     VERDICT_TYPE, VerdictClaims, product_key_body, verify_signature,
 };
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse,
 };
 use serde::Serialize;
+use sha2::Sha512;
 
 use super::key_file::{KeyFileError, KeyFolder};
 use crate::clock::Timestamp;
@@ -43,7 +45,9 @@ enum Presence {
 
 struct TokenSigner {
     kid: String,
-    key: SigningKey,
+    /// What signing needs of the private key, derived from it once.
+    key: ExpandedSecretKey,
+    public: VerifyingKey,
     /// The encoded headers with their dots: the same for every token of this key and type.
     activation_header: String,
     verdict_header: String,
@@ -105,7 +109,7 @@ impl Keyring {
         let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 92);
         token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
-        let signature = keys.signer.key.sign(token.as_bytes()).to_bytes();
+        let signature = keys.signer.sign(token.as_bytes());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token
@@ -129,7 +133,7 @@ impl Keyring {
             product: product.map(str::to_owned),
             expires_at: expires_at.map(Timestamp::seconds),
         };
-        product_key_body(&claims, |message| keys.signer.key.sign(message).to_bytes())
+        product_key_body(&claims, |message| keys.signer.sign(message))
     }
 
     /// Reads an activation token that a key of ours signed; times are the caller's to judge.
@@ -179,9 +183,11 @@ impl Keys {
                     Err(error) => return Err(error),
                 },
                 SigningKeyState::Signing => {
+                    let private = read_private(folder, row)?;
                     signer = Some(TokenSigner {
                         kid: row.kid.clone(),
-                        key: read_private(folder, row)?,
+                        key: ExpandedSecretKey::from(private.as_bytes()),
+                        public: private.verifying_key(),
                         activation_header: header(&row.kid, TOKEN_TYPE),
                         verdict_header: header(&row.kid, VERDICT_TYPE),
                     });
@@ -203,6 +209,11 @@ impl Keys {
 }
 
 impl TokenSigner {
+    /// An Ed25519 signature (RFC 8032).
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        raw_sign::<Sha512>(&self.key, message, &self.public).to_bytes()
+    }
+
     fn header(&self, token: TokenType) -> &str {
         match token {
             TokenType::Activation => &self.activation_header,
