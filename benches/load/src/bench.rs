@@ -70,6 +70,8 @@ pub(crate) struct Bench {
     pub(crate) series: Vec<Series>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) memory: Vec<MemoryRecord>,
+    /// Databases that were made, to be taken away at the latest when this ends.
+    made: Vec<Database>,
     began: Instant,
 }
 
@@ -124,6 +126,7 @@ impl Bench {
             series: Vec::new(),
             figures: Vec::new(),
             memory: Vec::new(),
+            made: Vec::new(),
             began: Instant::now(),
         }
     }
@@ -137,31 +140,23 @@ impl Bench {
         self.plan.groups.contains(&group)
     }
 
-    /// An empty database of this name.
+    /// A server on an empty database of this name.
     ///
     /// # Errors
-    /// PostgreSQL's.
-    pub(crate) fn database(&self, kind: Kind, name: &str) -> anyhow::Result<Database> {
-        Ok(match kind {
-            Kind::Sqlite => {
-                Database::Sqlite(self.folder.join(format!("sqlite-{name}")).join("data.db"))
-            }
+    /// When it does not come up.
+    pub(crate) fn site(&mut self, kind: Kind, name: &str) -> anyhow::Result<Site> {
+        let folder = self.folder.join(format!("{kind:?}-{name}").to_lowercase());
+        std::fs::create_dir_all(&folder)?;
+        let database = match kind {
+            Kind::Sqlite => Database::Sqlite(folder.join("data.db")),
             Kind::Postgres => {
                 let url = self.plan.postgres_url.as_deref().unwrap_or_default();
                 let name = format!("countersign_bench_{}_{name}", std::process::id());
                 Database::Postgres(Postgres::create(url, &name)?)
             }
-        })
-    }
-
-    /// A server on an empty database of this name.
-    ///
-    /// # Errors
-    /// When it does not come up.
-    pub(crate) fn site(&self, kind: Kind, name: &str) -> anyhow::Result<Site> {
-        let folder = self.folder.join(format!("{kind:?}-{name}").to_lowercase());
-        std::fs::create_dir_all(&folder)?;
-        Site::open(&self.plan.program, self.database(kind, name)?, &folder)
+        };
+        self.made.push(database.clone());
+        Site::open(&self.plan.program, database, &folder)
     }
 
     /// Lets each of `turns` have its turn, in as many rounds as are planned, and keeps what was measured. The
@@ -310,6 +305,15 @@ impl Bench {
             rate.max,
             foreign.join(" "),
         ));
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for database in &self.made {
+            // Gone already unless something went wrong.
+            let _ = database.drop_it();
+        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Script {
 
 fn draw(keys: u64) -> String {
     format!(
-        "\\set id random(1, {keys})\n\\set serial random(-9000000000000000000, 9000000000000000000)\n\
+        "\\set id random(1, {keys})\n\\set serial random(1, 9000000000000000000)\n\
          \\set now random(1790000000000000, 1800000000000000)\n"
     )
 }
@@ -77,7 +77,7 @@ const SELECT: &str = concat!(
     "SELECT ",
     columns!(),
     ", a.serial, a.activated_at,
-    (SELECT count(*) FROM (SELECT 1 FROM activations o WHERE o.key_id = k.id LIMIT 65) AS some)
+    (SELECT count(*) FROM (SELECT 1 FROM activations o WHERE o.key_id = k.id LIMIT 65) AS few)
 FROM keys k LEFT JOIN products p ON p.id = k.product_id
     LEFT JOIN activations a ON a.key_id = k.id
         AND a.installation_id = 'installation-' || lpad(to_hex(:id::bigint), 16, '0')
@@ -93,7 +93,7 @@ const ONE_STATEMENT: &str = concat!(
     FOR NO KEY UPDATE OF k
 ), open AS (
     SELECT count(*) AS count
-    FROM (SELECT 1 FROM activations a, key WHERE a.key_id = key.id LIMIT 65) AS some
+    FROM (SELECT 1 FROM activations a, key WHERE a.key_id = key.id LIMIT 65) AS few
 ), added AS (
     INSERT INTO activations (key_id, installation_id, serial, activated_at, last_seen_at, address)
     SELECT key.id, 'ceiling-' || lpad(to_hex(:serial::bigint), 28, '0'), :serial::bigint, :now::bigint, :now::bigint,

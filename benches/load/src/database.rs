@@ -172,10 +172,9 @@ pub(crate) fn output(mut command: Command, name: &str) -> anyhow::Result<String>
         .output()
         .with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
-        bail!(
-            "{name} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first: Vec<&str> = said.lines().take(4).collect();
+        bail!("{name} failed: {}", first.join("\n"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

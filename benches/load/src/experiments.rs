@@ -74,7 +74,7 @@ pub(crate) fn run(bench: &mut Bench, kind: Kind) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn filled(bench: &Bench, kind: Kind, keys: u64) -> anyhow::Result<Site> {
+fn filled(bench: &mut Bench, kind: Kind, keys: u64) -> anyhow::Result<Site> {
     bench.say(format_args!("{}: selling {keys} keys", kind.name()));
     let mut site = bench.site(kind, &keys.to_string())?;
     site.fill(keys, bench.plan.hot, UNLIMITED)?;
@@ -203,7 +203,14 @@ fn activate(bench: &mut Bench, stand: &mut Stand<'_>) -> anyhow::Result<()> {
         let places = bench.take_turns(stand, &turns)?;
         let name =
             format!("activate, PostgreSQL, 64 clients / pgbench one statement each [{keys} keys]");
-        bench.ratio(name, places[1], places[0], 1.3);
+        // Whichever number of clients pgbench does more with.
+        let rate = |place: usize| bench.series[place].rate().median;
+        let best = if rate(places[2]) > rate(places[0]) {
+            places[2]
+        } else {
+            places[0]
+        };
+        bench.ratio(name, places[1], best, 1.3);
     }
     Ok(())
 }
@@ -405,7 +412,7 @@ fn bulk(bench: &mut Bench, kind: Kind) -> anyhow::Result<()> {
     let mut tool = None;
     let mut first = None;
     for round in 0..bench.plan.imports {
-        let mut site = bench.site(kind, &format!("import{round}"))?;
+        let site = bench.site(kind, &format!("import{round}"))?;
         let processes = site.processes();
         let before = crate::noise::Moment::now(&processes);
         let took = site.stock(keys::Kind::Import(round), keys)?;

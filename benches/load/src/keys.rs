@@ -47,13 +47,14 @@ pub(crate) fn write_text(kind: Kind, number: u64, text: &mut Vec<u8>) {
 }
 
 /// As [`write_text`], for where it does not have to be fast.
+#[cfg(test)]
 pub(crate) fn text(kind: Kind, number: u64) -> String {
     let mut text = Vec::with_capacity(29);
     write_text(kind, number, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Numbers that look like chance and are the same in every run (SplitMix64).
+/// Numbers that look like chance and are the same in every run (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 

@@ -90,7 +90,7 @@ impl Site {
     ///
     /// # Errors
     /// Whatever the server refuses.
-    pub(crate) fn stock(&mut self, kind: Kind, keys: u64) -> anyhow::Result<Duration> {
+    pub(crate) fn stock(&self, kind: Kind, keys: u64) -> anyhow::Result<Duration> {
         self.make_product(kind)?;
         let began = Instant::now();
         self.import(kind, keys, "")?;
