@@ -43,6 +43,8 @@ mod stock;
 mod users;
 
 pub(crate) use observe::observe;
+#[cfg(feature = "bench")]
+pub(crate) use public::ceilings::parse_activate;
 
 routes::routes! {
     // For shipped software: the key or a token is the credential.
@@ -121,6 +123,8 @@ pub fn document() -> OpenApi {
 
 /// Everything that this interface serves, for an actix application.
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    #[cfg(feature = "bench")]
+    config.configure(public::ceilings::configure);
     config
         .app_data(extract::path_config())
         .configure(add_services)

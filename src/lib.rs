@@ -4,6 +4,9 @@ pub mod api;
 pub mod app;
 pub mod background;
 pub mod backup;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod codes;

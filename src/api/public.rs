@@ -17,6 +17,9 @@ use crate::licensing::text::{Extra, KeyText, Name, Text};
 use crate::licensing::token::{ActivationView, Credential, TokenAge};
 use crate::licensing::validate::{Validate, Validation};
 
+#[cfg(feature = "bench")]
+pub(crate) mod ceilings;
+
 /// How long the public keys may be cached, in seconds: less than the time a `next` key is published
 /// before it signs.
 const JWKS_MAX_AGE: u32 = 300;

@@ -235,6 +235,7 @@ fn renew_by(standing: &Standing, now: Timestamp) -> Timestamp {
     Timestamp::from_micros(0).plus_seconds(end.seconds())
 }
 
-fn new_token_id() -> String {
+/// The `jti` of a token: chance.
+pub(crate) fn new_token_id() -> String {
     BASE64URL_NOPAD.encode(&rand::random::<[u8; 12]>())
 }
