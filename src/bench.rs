@@ -9,8 +9,9 @@ use crate::api;
 use crate::clock::Timestamp;
 use crate::db::models::generator::{GeneratorColumns, GeneratorKind};
 use crate::db::models::instance::SigningKeyState;
-use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus};
-use crate::db::models::product::{Product, ProductColumns, ProductId};
+use crate::db::models::issued_key::{IssuedKey, IssuedProduct};
+use crate::db::models::key::{KeyId, KeyStatus};
+use crate::db::types::JsonObject;
 use crate::licensing::pattern::Pattern;
 use crate::licensing::token::new_token_id;
 use crate::licensing::verdict::{Purpose, Standing};
@@ -51,6 +52,7 @@ impl Parts {
             standing: Standing {
                 key: key(),
                 product: product(),
+                open: 1,
             },
             claims: claims(),
         })
@@ -116,7 +118,7 @@ impl Parts {
         let judged = self
             .standing
             .verdict(Some("editor-pro"), Purpose::Activate, now());
-        judged.is_ok() && self.standing.admit_one_more(1).is_ok()
+        judged.is_ok() && self.standing.admit_more(1).is_ok()
     }
 }
 
@@ -146,42 +148,31 @@ fn claims() -> ActivationClaims {
     }
 }
 
-fn product() -> Product {
-    Product {
-        id: ProductId(1),
-        columns: ProductColumns::new("editor-pro".to_owned(), "Editor Pro".to_owned(), now()),
+fn product() -> IssuedProduct {
+    IssuedProduct {
+        sku: "editor-pro".to_owned(),
+        activation_managed: true,
+        renew_by_days: 30,
+        grace_days: 0,
+        self_release: true,
+        releases_per_month: None,
+        entitlements: JsonObject::default(),
     }
 }
 
-fn key() -> Key {
-    Key {
+fn key() -> IssuedKey {
+    IssuedKey {
         id: KeyId(17),
-        text_sealed: None,
-        sequence_id: None,
-        product_id: Some(ProductId(1)),
-        lot_id: None,
         order_id: None,
-        order_line_id: None,
-        customer_id: None,
-        parent_key: None,
+        status: KeyStatus::Delivered,
         number_prefix: "KEY".to_owned(),
         number_version: 1,
-        source: KeySource::Import,
-        status: KeyStatus::Delivered,
-        status_before: None,
-        disabled_by_order: false,
         max_activations: Some(3),
         anonymous_activations: 0,
         expires_at: Some(now().plus_days(365)),
-        valid_for_days: None,
-        assigned_at: Some(now()),
-        delivered_at: Some(now()),
         revoked_at: None,
         suspended_at: None,
         terminated_at: None,
-        extra: None,
-        created_at: now(),
-        updated_at: now(),
     }
 }
 

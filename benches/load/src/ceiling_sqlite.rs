@@ -14,22 +14,19 @@ use crate::noise::Moment;
 /// As in the server's `db/connection.rs`, for its writer.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;";
+    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;";
 
-/// As in the server's `db/models/key.rs` and `activation.rs`: the key with its product, when its lot is seen.
-const FIND_KEY: &str = "SELECT k.id, k.text_sealed, k.sequence_id, k.product_id, k.lot_id, k.order_id,
-        k.order_line_id, k.customer_id, k.parent_key, k.number_prefix, k.number_version, k.source, k.status,
-        k.status_before, k.disabled_by_order, k.max_activations, k.anonymous_activations, k.expires_at,
-        k.valid_for_days, k.assigned_at, k.delivered_at, k.revoked_at, k.suspended_at, k.terminated_at, k.extra,
-        k.created_at, k.updated_at, p.*
-    FROM keys k LEFT JOIN products p ON p.id = k.product_id
-    WHERE (k.lot_id IS NULL OR k.lot_id NOT IN (SELECT id FROM lots WHERE published_at IS NULL))
-        AND k.text_hash = ?1
-    LIMIT 1";
-const COUNT_OPEN: &str = "SELECT serial FROM activations WHERE key_id = ?1 LIMIT 65";
-const FIND_ACTIVATION: &str =
-    "SELECT key_id, installation_id, serial, activated_at, last_seen_at, address
-    FROM activations WHERE key_id = ?1 AND installation_id = ?2 LIMIT 1";
+/// As in the server's `db/models/issued_key.rs`: the key with its product, its count and the installation.
+const LOOK_UP: &str = "SELECT 1, k.id, k.order_id, k.status, k.number_prefix, k.number_version,
+        k.max_activations, k.anonymous_activations, k.expires_at, k.revoked_at, k.suspended_at, k.terminated_at,
+        p.sku, p.activation_managed, p.renew_by_days, p.grace_days, p.self_release, p.releases_per_month,
+        p.entitlements, COALESCE(c.open, (SELECT COUNT(*) FROM activations n WHERE n.key_id = k.id)),
+        a.serial, a.activated_at, a.last_seen_at, a.address
+    FROM keys k JOIN products p ON p.id = k.product_id
+        LEFT JOIN activation_counts c ON c.key_id = k.id
+        LEFT JOIN activations a ON a.key_id = k.id AND a.installation_id = ?1
+    WHERE k.assigned_at IS NOT NULL AND (k.lot_id IS NULL OR EXISTS
+        (SELECT 1 FROM lots l WHERE l.id = k.lot_id AND l.published_at IS NOT NULL)) AND k.text_hash = ?2";
 const ADD_ACTIVATION: &str = "INSERT INTO activations
         (key_id, installation_id, serial, activated_at, last_seen_at, address)
     VALUES (?1, ?2, ?3, ?4, ?4, '127.0.0.1')";
@@ -122,23 +119,13 @@ impl Ceiling {
         self.made += 1;
         let mixed = self.chance.next();
         let installation = format!("ceiling-{:010x}-{mixed:016x}", self.made);
-        let (key, most): (i64, Option<i64>) = self
+        let (key, most, open, serial): (i64, Option<i64>, i64, Option<i64>) = self
             .conn
-            .prepare_cached(FIND_KEY)?
-            .query_row([&hash[..]], |row| Ok((row.get(0)?, row.get(15)?)))?;
-        let mut open = 0;
-        {
-            let mut count = self.conn.prepare_cached(COUNT_OPEN)?;
-            let mut rows = count.query([key])?;
-            while rows.next()?.is_some() {
-                open += 1;
-            }
-        }
-        if self
-            .conn
-            .prepare_cached(FIND_ACTIVATION)?
-            .exists(params![key, installation])?
-        {
+            .prepare_cached(LOOK_UP)?
+            .query_row(params![installation, &hash[..]], |row| {
+                Ok((row.get(1)?, row.get(6)?, row.get(19)?, row.get(20)?))
+            })?;
+        if serial.is_some() {
             bail!("an installation came twice");
         }
         if most.is_some_and(|most| open >= most) {
