@@ -17,6 +17,7 @@ pub(crate) mod key_changes;
 pub(crate) mod key_filter;
 pub(crate) mod lot;
 pub(crate) mod order;
+pub(crate) mod order_line;
 pub(crate) mod personal_data;
 pub(crate) mod product;
 pub(crate) mod refusal_count;

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::db::models::job::{self, Job};
 use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus, NewKey};
 use crate::db::models::lot::Lot;
-use crate::db::models::order::OrderLine;
+use crate::db::models::order_line::OrderLine;
 use crate::db::models::product::Product;
 use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, Refusal, Result};
