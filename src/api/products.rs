@@ -17,7 +17,8 @@ use crate::db::models::product::{LimitBasis, ProductColumns, ProductId, ProductS
 use crate::error::{FieldError, Refusal, Result};
 use crate::licensing::context::Context;
 use crate::licensing::idempotency;
-use crate::licensing::products::{self, ProductView};
+use crate::licensing::product_view::{self, ProductView};
+use crate::licensing::products;
 use crate::licensing::text::{Extra, Name};
 
 /// A product to make (only `sku` is required), or the members of one to change.
@@ -135,7 +136,7 @@ pub(crate) async fn list_products(
     let list = call
         .app
         .db
-        .read(move |conn| products::list_products(conn, &cx, &page))
+        .read(move |conn| product_view::list_products(conn, &cx, &page))
         .await?;
     Ok(web::Json(list.into()))
 }
@@ -174,7 +175,7 @@ pub(crate) async fn create_product(
     let product = call
         .app
         .db
-        .read(move |conn| products::show_product_by_id(conn, &reader, id))
+        .read(move |conn| product_view::show_product_by_id(conn, &reader, id))
         .await?;
     Ok(created(&made, &product))
 }
@@ -231,6 +232,6 @@ pub(crate) async fn delete_product(call: Call<Manage, web::Path<Name>>) -> ApiRe
 /// Counting stock is no work for a transaction that others wait for.
 async fn show(app: &App, cx: Context, sku: String) -> Result<ProductView> {
     app.db
-        .read(move |conn| products::show_product(conn, &cx, &sku))
+        .read(move |conn| product_view::show_product(conn, &cx, &sku))
         .await
 }
