@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
 use crate::db::models::account::AccountId;
+use crate::db::models::column_by_id;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
@@ -242,11 +243,7 @@ impl Order {
         conn: &mut DbConnection,
         ids: &[OrderId],
     ) -> QueryResult<HashMap<OrderId, String>> {
-        let rows: Vec<(OrderId, String)> = orders::table
-            .filter(orders::id.eq_any(ids))
-            .select((orders::id, orders::ref_))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, orders.ref_, ids)
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
