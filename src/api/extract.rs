@@ -154,7 +154,7 @@ fn form_urlencoded(query: &str) -> url::form_urlencoded::Parse<'_> {
 }
 
 fn invalid_query(detail: &str) -> Refusal {
-    Refusal::invalid(vec![FieldError::new("query", "invalid", detail)])
+    Refusal::wrong("query", "invalid", detail)
 }
 
 fn page(query: &str) -> Result<PageRequest, Refusal> {
@@ -168,13 +168,13 @@ fn page(query: &str) -> Result<PageRequest, Refusal> {
                     .filter(|limit| (1..=PageRequest::MAX).contains(limit))
                     .ok_or_else(|| {
                         let detail = format!("must be a number from 1 to {}", PageRequest::MAX);
-                        Refusal::invalid(vec![FieldError::new("limit", "out_of_range", detail)])
+                        Refusal::wrong("limit", "out_of_range", detail)
                     })?;
             }
             "after" => {
                 let cursor = Cursor::decode(&value).ok_or_else(|| {
                     let detail = "is not a cursor; use the `next` of the page before";
-                    Refusal::invalid(vec![FieldError::new("after", "invalid", detail)])
+                    Refusal::wrong("after", "invalid", detail)
                 })?;
                 page.after = Some(cursor);
             }

@@ -14,7 +14,7 @@ use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::product::{LimitBasis, ProductColumns, ProductId, ProductStatus};
-use crate::error::{FieldError, Refusal, Result};
+use crate::error::Result;
 use crate::licensing::context::Context;
 use crate::licensing::idempotency;
 use crate::licensing::product_view::{self, ProductView};
@@ -151,11 +151,7 @@ pub(crate) async fn create_product(
     call: Call<Manage, Creation<ProductBody>>,
 ) -> ApiResult<HttpResponse> {
     let (cx, Creation { body, repeatable }) = (call.cx, call.input);
-    let Some(sku) = body.sku.0.clone().map(Name::into_string) else {
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sku", "required", "is required")]).into(),
-        );
-    };
+    let sku = body.sku.clone().required("sku")?.into_string();
     let prefix = call.app.config.products.number_prefix.clone();
     let (now, reader) = (cx.now, cx.clone());
     let mut columns = ProductColumns::new(sku, prefix, now);

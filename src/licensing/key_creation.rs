@@ -4,7 +4,7 @@ use super::context::Context;
 use super::events::{self, Subject};
 use super::idempotency::{self, Made, Repeatable};
 use super::key_actions::{self, Restocked};
-use super::key_binding::{self, wrong};
+use super::key_binding::{self};
 use super::key_edits::{KeyPatch, apply, check, follow_orders, recorded};
 use super::text::KeyText;
 use super::{key_moves, number};
@@ -92,7 +92,7 @@ pub(crate) fn text_is_taken() -> Refusal {
 fn check_date(key: &Key, now: Timestamp) -> Result<()> {
     if key.expires_at.is_some_and(|at| at <= now) {
         let detail = "lies in the past: nobody could use the key";
-        return Err(wrong("expires_at", "in_the_past", detail));
+        return Err(Refusal::wrong("expires_at", "in_the_past", detail).into());
     }
     Ok(())
 }

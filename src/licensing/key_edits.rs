@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::context::Context;
 use super::events::{self, Subject};
 use super::key_actions::{self, Restocked};
-use super::key_binding::{self, Binding, wrong};
+use super::key_binding::{self, Binding};
 use super::key_moves::{self, KeyMove};
 use super::mint::Terms;
 use super::text::Extra;
@@ -103,7 +103,7 @@ pub(super) fn apply(
         || matches!(patch.status, Some(KeyStatus::Sold | KeyStatus::Delivered));
     if key.assigned_at.is_none() && is_given {
         let product = key.product_id.ok_or_else(|| {
-            wrong(
+            Refusal::wrong(
                 "product",
                 "required",
                 "a key that somebody has is for a product: name it",
@@ -143,7 +143,7 @@ fn bind_product(key: &mut Key, binding: &Binding) -> Result<()> {
         }
         Some(None) if key.assigned_at.is_some() => {
             let detail = "the key was assigned, and stays with a product; name another one";
-            return Err(wrong("product", "required", detail));
+            return Err(Refusal::wrong("product", "required", detail).into());
         }
         Some(None) => key.product_id = None,
         None => {}

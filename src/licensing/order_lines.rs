@@ -44,9 +44,7 @@ pub(crate) fn check_lines(
             "an order has at most {MAX_LINES} lines; this one has {}",
             reported.len()
         );
-        return Err(
-            Refusal::invalid(vec![FieldError::new("lines", "too_many_lines", detail)]).into(),
-        );
+        return Err(Refusal::wrong("lines", "too_many_lines", detail).into());
     }
     let skus: Vec<String> = reported
         .iter()

@@ -20,7 +20,7 @@ use crate::db::models::account::{Account, AccountId, Role};
 use crate::db::models::order::{Order, OrderId, OrderState, OrderStatus};
 use crate::db::models::order_line::OrderLine;
 use crate::db::types::JsonObject;
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Refusal, Result};
 
 /// How far a shop's clock may be ahead of ours.
 const MAX_DAYS_AHEAD: i64 = 1;
@@ -88,12 +88,7 @@ pub(crate) fn report_order(
         .is_some_and(|at| at > cx.now.plus_days(MAX_DAYS_AHEAD))
     {
         let detail = "lies more than a day ahead; later reports would count as older";
-        return Err(Refusal::invalid(vec![FieldError::new(
-            "occurred_at",
-            "in_the_future",
-            detail,
-        )])
-        .into());
+        return Err(Refusal::wrong("occurred_at", "in_the_future", detail).into());
     }
     let status = find_status(tx, &report.status)?;
     let pending = OrderStatus::default_of(tx, OrderState::Pending)?;
@@ -231,7 +226,7 @@ fn find_status(conn: &mut DbConnection, id: &str) -> Result<OrderStatus> {
         return Ok(status);
     }
     let detail = format!("`{id}` is none of {}", OrderStatus::ids(conn)?.join(", "));
-    Err(Refusal::invalid(vec![FieldError::new("status", "unknown_status", detail)]).into())
+    Err(Refusal::wrong("status", "unknown_status", detail).into())
 }
 
 /// What an order is saved with.
