@@ -318,7 +318,7 @@ fn invalid_member(whole: &str, path: &str, detail: &str) -> Refusal {
             format!("must be {}", in_plain_words(expected)),
         )
     } else {
-        FieldError::new(here, "invalid", detail)
+        FieldError::new(here, "invalid", of_a_query(detail))
     };
     Refusal::invalid(vec![error])
 }
@@ -333,6 +333,21 @@ fn in_plain_words(expected: &str) -> &str {
         "i64" | "u64" | "i32" | "u32" => "a whole number",
         words if words.starts_with("struct ") => "a JSON object",
         words => words,
+    }
+}
+
+/// What Rust says of a number or of true and false in a query, as a person would say it.
+fn of_a_query(detail: &str) -> &str {
+    const OF_NUMBERS: [&str; 4] = [
+        "invalid digit found in string",
+        "cannot parse integer from empty string",
+        "number too large to fit in target type",
+        "number too small to fit in target type",
+    ];
+    match detail {
+        "provided string was not `true` or `false`" => "must be true or false",
+        detail if OF_NUMBERS.contains(&detail) => "must be a whole number",
+        detail => detail,
     }
 }
 
@@ -363,6 +378,44 @@ mod tests {
             let refusal = parse_json::<Sample>(body.as_bytes()).unwrap_err();
             assert_eq!(refusal.code, Code::ValidationFailed, "{body}");
             assert!(!format!("{refusal:?}").contains("SECRET"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_query_that_cannot_be_read_is_refused_in_plain_words() {
+        #[derive(Debug, Deserialize)]
+        struct Options {
+            #[serde(default, rename = "dry_run")]
+            _dry_run: bool,
+            #[serde(default, rename = "max_activations")]
+            _max_activations: i64,
+        }
+        for (query, field, plain) in [
+            ("dry_run=yes", "dry_run", "must be true or false"),
+            ("dry_run=", "dry_run", "must be true or false"),
+            (
+                "max_activations=two",
+                "max_activations",
+                "must be a whole number",
+            ),
+            (
+                "max_activations=",
+                "max_activations",
+                "must be a whole number",
+            ),
+            (
+                "max_activations=9223372036854775808",
+                "max_activations",
+                "must be a whole number",
+            ),
+        ] {
+            let refusal = filter::<Options>(query).unwrap_err();
+            let error = &refusal.errors[0];
+            assert_eq!(
+                (error.field.as_str(), error.detail.as_str()),
+                (field, plain),
+                "{query}"
+            );
         }
     }
 

@@ -107,6 +107,12 @@ processes_on_both_databases! {
         run_ok(database, &["token", "revoke", "2"]);
         assert_eq!(status(&second), 401);
         assert!(run_refused(database, &["token", "revoke", "7"]).contains("no such API token"));
+        let unknown = run_refused(database, &["token", "list", "--account", "nope"]);
+        assert_eq!(unknown, "countersign: There is no account `nope`.");
+        let output = run(database, &["token", "revoke", "abc"]);
+        let wrong = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(wrong.contains("an id is a whole number; `countersign token list` shows the ids"), "{wrong}");
         assert_eq!(run_ok(database, &["token", "list", "--account", "ci"]).lines().count(), 2);
         assert!(run_refused(database, &["token", "list", "--account", "none"]).contains("no account"));
         assert!(server.terminate().0.success());
