@@ -4,13 +4,15 @@
 //! variable is read. A name that the defaults do not have is an error that says where it stands.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::Table;
 
+use self::layers::{blame, merged};
 use crate::licensing::number;
 
+mod layers;
 mod origin;
 mod rate_limit;
 mod server;
@@ -18,9 +20,6 @@ mod server;
 pub use origin::{Setting, settings_in_force};
 pub use rate_limit::{Rate, RateLimit};
 pub use server::{Network, ProxyHeader, Server};
-
-const DEFAULTS: &str = include_str!("../config/default.toml");
-const PREFIX: &str = "COUNTERSIGN_";
 
 /// All settings in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -205,34 +204,6 @@ impl Overrides {
     }
 }
 
-/// The defaults with everything laid over them that is set elsewhere.
-fn merged(
-    overrides: &Overrides,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<Table, ConfigError> {
-    let mut table = defaults();
-    if let Some(path) = &overrides.file {
-        merge(&mut table, read_file(path)?, "").map_err(|name| {
-            ConfigError(format!("{}: there is no setting `{name}`", path.display()))
-        })?;
-    }
-    for (name, value) in environment {
-        if let Some(rest) = name
-            .strip_prefix(PREFIX)
-            .filter(|rest| !is_of_a_cluster(rest))
-        {
-            set_variable(&mut table, rest, &value)
-                .map_err(|problem| ConfigError(format!("{name}: {problem}")))?;
-        }
-    }
-    for (name, value) in overrides.flags() {
-        if let Some(value) = value {
-            table.insert(name.to_owned(), Value::String(value));
-        }
-    }
-    Ok(table)
-}
-
 fn from_table(table: Table) -> Result<Config, ConfigError> {
     let config: Config = table
         .try_into()
@@ -246,126 +217,6 @@ fn from_table(table: Table) -> Result<Config, ConfigError> {
         return Err(ConfigError(problem.to_owned()));
     }
     Ok(config)
-}
-
-/// Says where a setting stands that cannot be used: each place is tried alone.
-fn blame(
-    overrides: &Overrides,
-    environment: &[(String, String)],
-    error: ConfigError,
-) -> ConfigError {
-    let alone = |overrides: &Overrides, variable: Option<&(String, String)>| {
-        let table = merged(overrides, variable.cloned().into_iter());
-        table.and_then(from_table).err()
-    };
-    let mut nothing = Overrides::default();
-    let of_file = Overrides {
-        file: overrides.file.clone(),
-        ..Overrides::default()
-    };
-    if let (Some(path), Some(ConfigError(problem))) = (&overrides.file, alone(&of_file, None)) {
-        return ConfigError(format!("{}: {problem}", path.display()));
-    }
-    for variable in environment {
-        if let Some(ConfigError(problem)) = alone(&nothing, Some(variable)) {
-            return ConfigError(format!("{}: {problem}", variable.0));
-        }
-    }
-    // Of the flags only this one can be wrong.
-    nothing.listen.clone_from(&overrides.listen);
-    match alone(&nothing, None) {
-        Some(ConfigError(problem)) => ConfigError(format!("--listen: {problem}")),
-        None => error,
-    }
-}
-
-fn defaults() -> Table {
-    DEFAULTS
-        .parse()
-        .expect("config/default.toml is compiled in and a test reads it")
-}
-
-fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigError(format!(
-            "cannot read the settings file {}: {error}",
-            path.display()
-        ))
-    })?;
-    text.parse()
-        .map_err(|error: toml::de::Error| ConfigError(format!("{}: {error}", path.display())))
-}
-
-/// Lays `over` on `base`; the error is the dotted name of the first setting that `base` does not have.
-fn merge(base: &mut Table, over: Table, path: &str) -> Result<(), String> {
-    for (name, value) in over {
-        let dotted = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
-        match (base.get_mut(&name), value) {
-            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over, &dotted)?,
-            (Some(slot), value) => *slot = value,
-            (None, _) => return Err(dotted),
-        }
-    }
-    Ok(())
-}
-
-/// Sets the one setting that `name` (without the prefix) stands for.
-fn set_variable(table: &mut Table, name: &str, value: &str) -> Result<(), String> {
-    let slot = find_setting(table, name)
-        .ok_or("there is no setting of this name; see config/default.toml")?;
-    set_value(slot, value)
-}
-
-/// What Kubernetes sets for a service that is called countersign.
-fn is_of_a_cluster(name: &str) -> bool {
-    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|kind| {
-        name == *kind
-            || name
-                .strip_prefix(kind)
-                .is_some_and(|rest| rest.starts_with('_'))
-    })
-}
-
-/// The setting whose dotted name, in capitals and joined with underscores, is `name`.
-fn find_setting<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Value> {
-    table.iter_mut().find_map(|(key, slot)| {
-        let rest = name.strip_prefix(&key.to_uppercase())?;
-        match slot {
-            Value::Table(inner) => find_setting(inner, rest.strip_prefix('_')?),
-            slot => rest.is_empty().then_some(slot),
-        }
-    })
-}
-
-/// Reads `value` as the default's type; a list has its values between commas.
-fn set_value(slot: &mut Value, value: &str) -> Result<(), String> {
-    *slot = match slot {
-        Value::Integer(_) => Value::Integer(
-            value
-                .parse()
-                .map_err(|error| format!("`{value}` is no whole number ({error})"))?,
-        ),
-        Value::Boolean(_) => Value::Boolean(
-            value
-                .parse()
-                .map_err(|_| format!("`{value}` is neither true nor false"))?,
-        ),
-        Value::Array(_) => {
-            let values = value.split(',').map(str::trim);
-            let values = values.filter(|value| !value.is_empty());
-            Value::Array(
-                values
-                    .map(|value| Value::String(value.to_owned()))
-                    .collect(),
-            )
-        }
-        _ => Value::String(value.to_owned()),
-    };
-    Ok(())
 }
 
 fn describe(error: &toml::de::Error) -> String {
@@ -388,116 +239,4 @@ fn describe(error: &toml::de::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let pairs = environment
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::load(&Overrides::default(), pairs)
-    }
-
-    #[test]
-    fn the_defaults_are_complete() {
-        let config = load(&[]).unwrap();
-        assert_eq!(config.database_url(), "sqlite://data/countersign.db");
-        assert_eq!(config.tokens.renew_past_expiry_days, 180);
-    }
-
-    #[test]
-    fn a_variable_is_read_as_the_type_of_its_default() {
-        let config = load(&[
-            ("COUNTERSIGN_TOKENS_ISSUER", "123"),
-            ("COUNTERSIGN_TOKENS_RENEW_PAST_EXPIRY_DAYS", "7"),
-            ("COUNTERSIGN_KEYS_ALLOW_GROUP_READ", "true"),
-            ("COUNTERSIGN_KEYS_DIR", "elsewhere"),
-        ])
-        .unwrap();
-        assert_eq!(config.tokens.issuer, "123");
-        assert_eq!(config.tokens.renew_past_expiry_days, 7);
-        assert!(config.keys.allow_group_read);
-        assert_eq!(config.keys_dir, PathBuf::from("elsewhere"));
-    }
-
-    #[test]
-    fn a_value_that_cannot_be_used_is_refused_with_where_it_stands() {
-        for (name, value) in [
-            ("COUNTERSIGN_LISTEN", "nowhere"),
-            ("COUNTERSIGN_TOKENS_RENEW_PAST_EXPIRY_DAYS", "-4"),
-            ("COUNTERSIGN_RATE_LIMIT_ADDRESS_BURST", "0"),
-            ("COUNTERSIGN_PRODUCTS_NUMBER_PREFIX", "A B"),
-            ("COUNTERSIGN_TOKENS_ISSUER", ""),
-        ] {
-            let message = load(&[("COUNTERSIGN_LOG_LEVEL", "warn"), (name, value)])
-                .unwrap_err()
-                .to_string();
-            assert!(message.starts_with(&format!("{name}: ")), "{message}");
-            assert!(!message.contains("u32"), "{message}");
-        }
-        let overrides = Overrides {
-            listen: Some("nowhere".into()),
-            ..Overrides::default()
-        };
-        let message = Config::load(&overrides, std::iter::empty()).unwrap_err();
-        assert!(message.to_string().starts_with("--listen: "), "{message}");
-    }
-
-    #[test]
-    fn a_list_in_a_variable_has_commas() {
-        let name = "COUNTERSIGN_SERVER_TRUSTED_PROXIES";
-        let config = load(&[(name, "127.0.0.1, 10.0.0.0/8,,2001:db8::/32")]).unwrap();
-        assert_eq!(config.server.trusted_proxies.len(), 3);
-        assert!(config.server.trusts("10.1.2.3".parse().unwrap()));
-        assert!(
-            load(&[(name, "")])
-                .unwrap()
-                .server
-                .trusted_proxies
-                .is_empty()
-        );
-        let message = load(&[(name, "127.0.0.1,localhost")]).unwrap_err();
-        assert!(message.to_string().contains("`localhost`"), "{message}");
-    }
-
-    #[test]
-    fn a_rate_of_zero_is_refused_by_name() {
-        let name = "COUNTERSIGN_RATE_LIMIT_ADDRESS_UNKNOWN_KEYS_PER_MINUTE";
-        let message = load(&[(name, "0")]).unwrap_err().to_string();
-        let setting = "rate_limit.address_unknown_keys_per_minute";
-        assert!(message.contains(setting), "{message}");
-        assert!(load(&[(name, "1")]).unwrap().rate_limit.enabled);
-    }
-
-    #[test]
-    fn an_unknown_variable_and_a_wrong_value_are_refused_by_name() {
-        for (name, value) in [
-            ("COUNTERSIGN_TOKENS_ISUER", "x"),
-            ("COUNTERSIGN_NOTHING", "x"),
-            ("COUNTERSIGN_IMPORTS_MAX_BYTES", "many"),
-            ("COUNTERSIGN_KEYS_ALLOW_GROUP_READ", "yes"),
-        ] {
-            let message = load(&[(name, value)]).unwrap_err().to_string();
-            assert!(message.contains(name), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_laid_over_the_defaults_and_an_unknown_name_in_it_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("c.toml");
-        std::fs::write(&path, "[orders]\nunknown_sku = \"unmanaged\"\n").unwrap();
-        let overrides = Overrides {
-            file: Some(path.clone()),
-            ..Overrides::default()
-        };
-        let config = Config::load(&overrides, std::iter::empty()).unwrap();
-        assert_eq!(config.orders.unknown_sku, UnknownSku::Unmanaged);
-
-        std::fs::write(&path, "[orders]\nunknown_skus = \"unmanaged\"\n").unwrap();
-        let message = Config::load(&overrides, std::iter::empty())
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("orders.unknown_skus"), "{message}");
-    }
-}
+mod tests;

@@ -172,7 +172,7 @@ fn open(url: &DatabaseUrl, findings: &mut Vec<Finding>) -> Option<DbConnection> 
         findings.push(Finding::warning(
             "database",
             format!("there is no database at {} yet", path.display()),
-            "if this is the right place, the first start makes it",
+            "if this is the right place, the first start makes it; otherwise name its folder with --data-dir",
         ));
         return None;
     }

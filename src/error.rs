@@ -82,6 +82,11 @@ impl Refusal {
         }
     }
 
+    /// One wrong member: where it stands, the kind of mistake, and what to do.
+    pub fn wrong(field: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(field, code, detail)])
+    }
+
     /// Adds a member to the answer.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::Persona;
+use crate::support::crash::Crash;
 use crate::support::database::{TestDatabase, number};
 use crate::support::process::ServerProcess;
 use crate::support::processes_on_both_databases;
 
-const CALLS: usize = 2000;
-const CLIENTS: usize = 64;
-/// Answers after which the server is killed: in the middle.
-const KILL_AFTER: usize = 700;
+const CRASH: Crash = Crash {
+    calls: 2000,
+    clients: 64,
+    kill_after: 700,
+};
 const LIMIT: usize = 5;
 
 /// What a client was told before the server died.
@@ -39,40 +39,15 @@ async fn crash_and_look(database: &TestDatabase) {
     let admin = server.admin(database);
     let keys = prepare(&admin).await;
 
-    let (next, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (admin, software) = (admin.clone(), server.software());
-            let (next, answered, keys) = (Arc::clone(&next), Arc::clone(&answered), keys.clone());
-            tokio::spawn(async move {
-                let mut told = Vec::new();
-                loop {
-                    let call = next.fetch_add(1, Ordering::SeqCst);
-                    if call >= CALLS {
-                        return told;
-                    }
-                    let Some(answer) = make_call(call, &keys, &admin, &software).await else {
-                        return told;
-                    };
-                    answered.fetch_add(1, Ordering::SeqCst);
-                    told.extend(answer);
-                }
-            })
+    let (software, keys) = (server.software(), Arc::new(keys));
+    let answers = CRASH
+        .play(server, move |call| {
+            let (admin, software, keys) = (admin.clone(), software.clone(), Arc::clone(&keys));
+            async move { make_call(call, &keys, &admin, &software).await }
         })
-        .collect();
-    while answered.load(Ordering::SeqCst) < KILL_AFTER {
-        tokio::task::yield_now().await;
-    }
-    server.kill();
-    let told: Vec<Told> = join_all(clients)
-        .await
-        .into_iter()
-        .flat_map(Result::unwrap)
-        .collect();
-    assert!(
-        told.len() >= KILL_AFTER / 2 && answered.load(Ordering::SeqCst) < CALLS,
-        "killed in the middle"
-    );
+        .await;
+    let told: Vec<Told> = answers.into_iter().flatten().collect();
+    assert!(told.len() >= CRASH.kill_after / 2);
 
     let server = ServerProcess::start(database);
     look(&told, &server.admin(database), &server.software()).await;

@@ -199,6 +199,13 @@ fn before_the_first_start_nothing_is_wrong_and_nothing_is_made() {
         "{}",
         found.of("database")
     );
+    assert_eq!(found.problems(), [""; 0]);
+    for (check, flag) in [("database", "--data-dir"), ("keys", "--keys-dir")] {
+        let warning = found.of(check);
+        for words in ["warning: there ", " yet", "the first start makes", flag] {
+            assert!(warning.contains(words), "{warning} does not say {words}");
+        }
+    }
     assert_eq!(fs::read_dir(database.folder.path()).unwrap().count(), 0);
 }
 

@@ -1,12 +1,10 @@
 //! `Idempotency-Key`: a creation that is repeated makes nothing again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::crash::Crash;
 use crate::support::database::{TestDatabase, number};
 use crate::support::persona::Answer;
 use crate::support::process::ServerProcess;
@@ -209,10 +207,11 @@ on_both_databases! {
     }
 }
 
-const CALLS: usize = 400;
-const CLIENTS: usize = 16;
-/// Answers after which the server is killed: in the middle.
-const KILL_AFTER: usize = 120;
+const CRASH: Crash = Crash {
+    calls: 400,
+    clients: 16,
+    kill_after: 120,
+};
 
 async fn make(admin: &Persona, call: usize) -> Option<Value> {
     let body = json!({ "account": "ci", "label": format!("call {call}") });
@@ -229,40 +228,16 @@ async fn make(admin: &Persona, call: usize) -> Option<Value> {
 async fn crash_and_repeat(database: &TestDatabase) {
     let server = ServerProcess::start(database);
     let admin = server.admin(database);
-    let (next, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (admin, next, answered) = (admin.clone(), Arc::clone(&next), Arc::clone(&answered));
-            tokio::spawn(async move {
-                let mut told = Vec::new();
-                loop {
-                    let call = next.fetch_add(1, Ordering::SeqCst);
-                    if call >= CALLS {
-                        return told;
-                    }
-                    match make(&admin, call).await {
-                        Some(token) => told.push((call, token["id"].clone())),
-                        None => return told,
-                    }
-                    answered.fetch_add(1, Ordering::SeqCst);
-                }
-            })
+    let told: Vec<(usize, Value)> = CRASH
+        .play(server, move |call| {
+            let admin = admin.clone();
+            async move { Some((call, make(&admin, call).await?["id"].clone())) }
         })
-        .collect();
-    while answered.load(Ordering::SeqCst) < KILL_AFTER {
-        tokio::task::yield_now().await;
-    }
-    server.kill();
-    let told: Vec<(usize, Value)> = join_all(clients)
-        .await
-        .into_iter()
-        .flat_map(Result::unwrap)
-        .collect();
-    assert!(told.len() < CALLS, "killed in the middle");
+        .await;
 
     let server = ServerProcess::start(database);
     let admin = server.admin(database);
-    for call in 0..CALLS {
+    for call in 0..CRASH.calls {
         let token = make(&admin, call).await.unwrap();
         let before = told.iter().find(|(told, _)| *told == call);
         assert!(before.is_none_or(|(_, id)| *id == token["id"]), "{call}");

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, number};
-use crate::support::process::{ServerProcess, complaint, countersign, run, run_ok, run_refused};
+use crate::support::process::{
+    ServerProcess, complaint, countersign, run, run_ok, run_refused, run_with_input,
+};
 use crate::support::processes_on_both_databases;
 
 /// Writes a file into the database's folder and returns its path.
@@ -28,23 +30,6 @@ fn count(database: &TestDatabase) -> i64 {
     )
 }
 
-/// Imports what stands on standard input.
-fn import_input(database: &TestDatabase, arguments: &[&str], text: &str) -> std::process::Output {
-    let mut child = countersign(database, arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    child.wait_with_output().unwrap()
-}
-
 processes_on_both_databases! {
     /// [SHOP-45, SHOP-48]
     fn keys_are_imported_before_the_first_start_and_beside_a_running_server(database: TestDatabase) {
@@ -52,7 +37,7 @@ processes_on_both_databases! {
         let arguments = ["import", &first, "--sequence", "editor", "--create-missing", "--max-activations", "2"];
         assert_eq!(run_ok(database, &arguments), "added 3, duplicates 0\n");
         let server = ServerProcess::start(database);
-        let second = import_input(database, &["import", "-", "--sequence", "editor"], &lines(2, 2500));
+        let second = run_with_input(database, &["import", "-", "--sequence", "editor"], &lines(2, 2500));
         assert_eq!(String::from_utf8(second.stdout).unwrap(), "added 2497, duplicates 1\n");
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let admin = server.admin(database);

@@ -27,7 +27,7 @@ mod support;
 
 use support::Persona;
 use support::database::{TestDatabase, number};
-use support::process::{ServerProcess, countersign};
+use support::process::{ServerProcess, countersign, runtime};
 use support::processes_on_both_databases;
 
 const MILLION: usize = 1_000_000;
@@ -57,14 +57,6 @@ fn peak(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
 }
 
 /// Software that activates one installation after another until it is told to stop.

@@ -1,5 +1,6 @@
 //! Orders: what a shop reports and what follows.
 
+use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
 use crate::support::on_both_databases;
@@ -67,6 +68,30 @@ on_both_databases! {
         let problem = app.admin.post("/v1/orders/1/issue", json!({})).await.refused(409, "out_of_stock");
         assert_eq!(problem["shortages"][0]["needed"], 2);
         assert_eq!(app.admin.put("/v1/orders/2", lines(1)).await.keys(), ["E1", "E2", "P1"]);
+    }
+
+    async fn an_order_that_cannot_be_served_does_not_keep_the_others_waiting(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        for reference in ["broken", "next"] {
+            app.admin.order(reference, "editor", 1, "completed").await.ok();
+        }
+        let mut conn = app.database.connect();
+        let (break_it, mend_it) = if app.database.is_sqlite() {
+            ("CREATE TRIGGER broken BEFORE UPDATE ON orders WHEN NEW.ref = 'broken' BEGIN \
+                SELECT RAISE(ABORT, 'broken'); END", "DROP TRIGGER broken")
+        } else {
+            ("ALTER TABLE orders ADD CONSTRAINT broken CHECK (ref <> 'broken' OR issue_state <> 'done') NOT VALID",
+                "ALTER TABLE orders DROP CONSTRAINT broken")
+        };
+        conn.batch_execute(break_it).unwrap();
+        app.admin.import("editor", "", &["K1", "K2"]).await.ok();
+        assert!(app.app.serve_all_waiting_orders().await.is_err());
+        assert_eq!(app.admin.get("/v1/orders/next").await.keys(), ["K1"]);
+        let broken = app.admin.get("/v1/orders/broken").await;
+        assert_eq!((broken.keys().len(), &broken.json()["issue_state"]), (0, &json!("waiting_stock")));
+        conn.batch_execute(mend_it).unwrap();
+        app.app.serve_all_waiting_orders().await.unwrap();
+        assert_eq!(app.admin.get("/v1/orders/broken").await.keys(), ["K2"]);
     }
 
     /// [IPS-22]

@@ -83,6 +83,20 @@ on_both_databases! {
         assert_eq!((&report["added"], &report["duplicates"]), (&json!(1), &json!(1)));
     }
 
+    async fn a_product_whose_sequence_was_deleted_keeps_its_fallback_and_can_be_edited(app: TestApp) {
+        let generator = app.admin.post("/v1/generators", json!({ "name": "help" })).await.ok()["id"].clone();
+        app.admin.make_product("editor", json!({ "fallback_generator": generator })).await;
+        assert_eq!(app.admin.delete("/v1/sequences/editor").await.status, 204);
+        let edited = app.admin.patch("/v1/products/editor", json!({ "name": "Editor" })).await.ok();
+        assert_eq!((&edited["name"], &edited["sequence"]), (&json!("Editor"), &Value::Null));
+        assert_eq!(edited["fallback_generator"], generator);
+        // What it lacks is told to whoever changes where its keys come from.
+        let again = app.admin.patch("/v1/products/editor", json!({ "fallback_generator": null })).await.ok();
+        assert_eq!(again["fallback_generator"], Value::Null);
+        let refused = app.admin.patch("/v1/products/editor", json!({ "fallback_generator": generator })).await;
+        assert_eq!(refused.refused(422, "validation_failed")["errors"][0]["field"], "fallback_generator");
+    }
+
     /// [UC-29]
     async fn a_sequence_is_renamed_and_counts_its_keys_by_status(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1", "K2"]).await;

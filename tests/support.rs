@@ -1,6 +1,7 @@
 //! The harness: a server on a database of its own, people who call it, and what they call it with.
 
 pub(crate) mod app;
+pub(crate) mod crash;
 pub(crate) mod database;
 pub(crate) mod jwt;
 pub(crate) mod persona;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::extract::{parse_json, read_json};
 use super::problem::ApiError;
 use crate::app::App;
-use crate::error::{Error, FieldError, Refusal};
+use crate::error::{Error, Refusal};
 use crate::licensing::idempotency::{Made, Repeatable};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -88,7 +88,7 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Refusal> {
         let detail = format!(
             "must be given once, with 1 to {MAX_KEY} visible ASCII characters and no blanks"
         );
-        Refusal::invalid(vec![FieldError::new("Idempotency-Key", "invalid", detail)])
+        Refusal::wrong("Idempotency-Key", "invalid", detail)
     };
     let mut values = request.headers().get_all(HEADER);
     match (values.next(), values.next()) {

@@ -11,7 +11,7 @@ use super::list::List;
 use super::problem::{ApiResult, Problem};
 use crate::clock::Timestamp;
 use crate::db::models::event::{EventOrder, SubjectKind};
-use crate::error::{FieldError, Refusal};
+use crate::error::Refusal;
 use crate::licensing::event_list::{self, EventQuery, EventView};
 use crate::licensing::text::Name;
 
@@ -53,7 +53,7 @@ pub(crate) async fn list_events(
     let (Filter(query), Page(page)) = call.input;
     if query.id.is_some() && query.subject.is_none() {
         let detail = "say with `subject` what kind of thing has this id";
-        return Err(Refusal::invalid(vec![FieldError::new("subject", "required", detail)]).into());
+        return Err(Refusal::wrong("subject", "required", detail).into());
     }
     let query = EventQuery {
         action: query.action.map(Name::into_string),

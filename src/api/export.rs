@@ -18,7 +18,7 @@ use super::problem::{ApiError, ApiResult, Problem};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::Cursor;
-use crate::error::{Error, FieldError, Refusal, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::licensing::export::{self, Export, ExportFormat, ExportPage, Formulas};
 use crate::licensing::key_query::KeyQuery;
 
@@ -63,11 +63,7 @@ fn wanted(query: &str) -> Result<ExportWanted, Refusal> {
         .find(|name| ["limit", "after"].contains(&name.as_str()))
     {
         let detail = "is for lists; an export has all keys that match";
-        return Err(Refusal::invalid(vec![FieldError::new(
-            name,
-            "unknown_member",
-            detail,
-        )]));
+        return Err(Refusal::wrong(name, "unknown_member", detail));
     }
     Ok(ExportWanted {
         export: Export {

@@ -14,7 +14,7 @@ use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::{GeneratorColumns, GeneratorId, GeneratorKind};
 use crate::db::models::key::KeyStatus;
-use crate::error::{FieldError, Refusal, Result};
+use crate::error::{Refusal, Result};
 use crate::licensing::generate::{Generate, Generated};
 use crate::licensing::generators::{self, GeneratorView};
 use crate::licensing::idempotency;
@@ -122,11 +122,7 @@ pub(crate) async fn create_generator(
     call: Call<Manage, Creation<GeneratorBody>>,
 ) -> ApiResult<HttpResponse> {
     let (cx, Creation { body, repeatable }) = (call.cx, call.input);
-    let Some(name) = body.name.0.clone() else {
-        return Err(
-            Refusal::invalid(vec![FieldError::new("name", "required", "is required")]).into(),
-        );
-    };
+    let name = body.name.clone().required("name")?;
     let kind = body.kind.0.unwrap_or(GeneratorKind::Pattern);
     let mut columns = GeneratorColumns::new(name.into_string(), kind, cx.now);
     body.apply(&mut columns);
@@ -168,7 +164,7 @@ pub(crate) async fn update_generator(
     let id = GeneratorId(id.into_inner());
     if body.kind.0.is_some() {
         let detail = "cannot be changed; make another generator";
-        return Err(Refusal::invalid(vec![FieldError::new("kind", "read_only", detail)]).into());
+        return Err(Refusal::wrong("kind", "read_only", detail).into());
     }
     call.app
         .db

@@ -5,12 +5,20 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::error::Refusal;
+
 /// A member that may be left out. `Given<Option<T>>` tells null from absent; for `Given<T>` null is
 /// refused as the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given<T>(pub Option<T>);
 
 impl<T> Given<T> {
+    /// The value, of a member that what is made must have.
+    pub(crate) fn required(self, field: &str) -> Result<T, Refusal> {
+        self.0
+            .ok_or_else(|| Refusal::wrong(field, "required", "is required"))
+    }
+
     /// Puts the value, if there is one, into its place.
     pub(crate) fn put_into(self, place: &mut T) {
         if let Some(value) = self.0 {

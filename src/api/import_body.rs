@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, web};
 use futures_util::StreamExt;
 
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Refusal, Result};
 use crate::licensing::import::{ImportHandle, ReadImport};
 use crate::licensing::import_format::{Format, FormatOptions, Header};
 
@@ -43,15 +43,13 @@ impl FormatQuery {
         };
         let Some(format) = self.format.or(by_type) else {
             let detail = "say `tsv`, `csv` or `block`: the text has to name the sequences";
-            let error = FieldError::new("format", "required", detail);
-            return Err(Refusal::invalid(vec![error]).into());
+            return Err(Refusal::wrong("format", "required", detail).into());
         };
         let mut options = FormatOptions::new(format);
         if let Some(mark) = self.end_mark {
             if format != Format::Block {
                 let detail = "only the format `block` has an end mark";
-                let error = FieldError::new("end_mark", "not_applicable", detail);
-                return Err(Refusal::invalid(vec![error]).into());
+                return Err(Refusal::wrong("end_mark", "not_applicable", detail).into());
             }
             options.end_mark = mark;
         }

@@ -14,7 +14,7 @@ use super::object::Object;
 use super::problem::ApiError;
 use crate::clock::Timestamp;
 use crate::db::models::key::{KeyId, KeySource, KeyStatus};
-use crate::error::{FieldError, Refusal};
+use crate::error::Refusal;
 use crate::licensing::key_bulk::{BulkAction, Selection};
 use crate::licensing::key_edits::KeyPatch;
 use crate::licensing::key_query::KeyQuery;
@@ -132,7 +132,7 @@ impl KeysWanted {
         for (name, value) in extra {
             let member = name.strip_prefix(EXTRA).unwrap_or_default().to_owned();
             if conditions.extra.insert(member, value).is_some() {
-                return Err(wrong(&name, "duplicate", "is given twice"));
+                return Err(Refusal::wrong(&name, "duplicate", "is given twice"));
             }
         }
         conditions.into_query().map(Self)
@@ -144,7 +144,7 @@ impl KeyConditions {
         for (name, value) in &self.extra {
             if name.contains('\0') || value.contains('\0') {
                 let detail = "must not contain the character U+0000";
-                return Err(wrong("extra", "invalid", detail));
+                return Err(Refusal::wrong("extra", "invalid", detail));
             }
         }
         Ok(KeyQuery {
@@ -323,16 +323,18 @@ impl BulkBody {
         let selection = match (self.ids, self.filter) {
             (Some(ids), None) => Selection::Ids(ids.into_iter().map(KeyId).collect()),
             (None, Some(Object(conditions))) => Selection::Filter(conditions.into_query()?),
-            (None, None) => return Err(wrong("ids", "required", "name keys by `ids` or `filter`")),
+            (None, None) => {
+                return Err(Refusal::wrong(
+                    "ids",
+                    "required",
+                    "name keys by `ids` or `filter`",
+                ));
+            }
             (Some(_), Some(_)) => {
                 let detail = "names keys a second time: send `ids` or `filter`, not both";
-                return Err(wrong("filter", "invalid", detail));
+                return Err(Refusal::wrong("filter", "invalid", detail));
             }
         };
         Ok((selection, self.action, self.reason))
     }
-}
-
-fn wrong(field: &str, code: &'static str, detail: &str) -> Refusal {
-    Refusal::invalid(vec![FieldError::new(field, code, detail)])
 }

@@ -14,10 +14,11 @@ use super::problem::{ApiResult, Problem};
 use crate::app::App;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::product::{LimitBasis, ProductColumns, ProductId, ProductStatus};
-use crate::error::{FieldError, Refusal, Result};
+use crate::error::Result;
 use crate::licensing::context::Context;
 use crate::licensing::idempotency;
-use crate::licensing::products::{self, ProductView};
+use crate::licensing::product_view::{self, ProductView};
+use crate::licensing::products;
 use crate::licensing::text::{Extra, Name};
 
 /// A product to make (only `sku` is required), or the members of one to change.
@@ -135,7 +136,7 @@ pub(crate) async fn list_products(
     let list = call
         .app
         .db
-        .read(move |conn| products::list_products(conn, &cx, &page))
+        .read(move |conn| product_view::list_products(conn, &cx, &page))
         .await?;
     Ok(web::Json(list.into()))
 }
@@ -150,11 +151,7 @@ pub(crate) async fn create_product(
     call: Call<Manage, Creation<ProductBody>>,
 ) -> ApiResult<HttpResponse> {
     let (cx, Creation { body, repeatable }) = (call.cx, call.input);
-    let Some(sku) = body.sku.0.clone().map(Name::into_string) else {
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sku", "required", "is required")]).into(),
-        );
-    };
+    let sku = body.sku.clone().required("sku")?.into_string();
     let prefix = call.app.config.products.number_prefix.clone();
     let (now, reader) = (cx.now, cx.clone());
     let mut columns = ProductColumns::new(sku, prefix, now);
@@ -174,7 +171,7 @@ pub(crate) async fn create_product(
     let product = call
         .app
         .db
-        .read(move |conn| products::show_product_by_id(conn, &reader, id))
+        .read(move |conn| product_view::show_product_by_id(conn, &reader, id))
         .await?;
     Ok(created(&made, &product))
 }
@@ -231,6 +228,6 @@ pub(crate) async fn delete_product(call: Call<Manage, web::Path<Name>>) -> ApiRe
 /// Counting stock is no work for a transaction that others wait for.
 async fn show(app: &App, cx: Context, sku: String) -> Result<ProductView> {
     app.db
-        .read(move |conn| products::show_product(conn, &cx, &sku))
+        .read(move |conn| product_view::show_product(conn, &cx, &sku))
         .await
 }

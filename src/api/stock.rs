@@ -8,7 +8,7 @@ use super::auth::LookAtSales;
 use super::call::Call;
 use super::extract::query_pairs;
 use super::problem::{ApiResult, Problem};
-use crate::error::{FieldError, Refusal};
+use crate::error::Refusal;
 use crate::licensing::stock::{self, StockView};
 use crate::licensing::text::Name;
 
@@ -33,9 +33,7 @@ pub(crate) async fn show_stock(
 ) -> ApiResult<web::Json<StockList>> {
     let mut skus = Vec::new();
     for (name, value) in query_pairs(call.input.query_string())? {
-        let wrong = |code, detail: String| {
-            Refusal::invalid(vec![FieldError::new(name.clone(), code, detail)])
-        };
+        let wrong = |code, detail: String| Refusal::wrong(name.clone(), code, detail);
         if name != "sku" {
             return Err(wrong("unknown_member", "unknown; there is `sku`".to_owned()).into());
         }
@@ -47,7 +45,7 @@ pub(crate) async fn show_stock(
     }
     if skus.is_empty() || skus.len() > MAX_SKUS {
         let detail = format!("name 1 to {MAX_SKUS} products: ?sku=…&sku=…");
-        return Err(Refusal::invalid(vec![FieldError::new("sku", "required", detail)]).into());
+        return Err(Refusal::wrong("sku", "required", detail).into());
     }
     let now = call.cx.now;
     let items = call

@@ -26,7 +26,7 @@ pub(super) fn run_quietly(config: &Config, command: Command) -> anyhow::Result<(
 /// Reads from the database that is there, beside a running server, too: readers need no lock.
 pub(super) fn read<T>(
     config: &Config,
-    run: impl FnOnce(&mut DbConnection) -> anyhow::Result<T>,
+    run: impl FnOnce(&mut DbConnection) -> crate::error::Result<T>,
 ) -> anyhow::Result<T> {
     let url = DatabaseUrl::parse(&config.database_url())?;
     if let DatabaseUrl::Sqlite { path, .. } = &url
@@ -37,24 +37,24 @@ pub(super) fn read<T>(
             path.display()
         );
     }
-    run(&mut db::open(&url, Access::Read)?)
-        .context("cannot read the database; `countersign migrate` brings it to this version")
+    run(&mut db::open(&url, Access::Read)?).map_err(|error| match error {
+        Error::Database(error) => anyhow::Error::new(error)
+            .context("cannot read the database; `countersign migrate` brings it to this version"),
+        other => anyhow::anyhow!(explain(&other)),
+    })
 }
 
 /// Every row of a list, page by page.
 pub(super) fn every<T>(
     mut page: impl FnMut(&PageRequest) -> crate::error::Result<Paged<T>>,
-) -> anyhow::Result<Vec<T>> {
+) -> crate::error::Result<Vec<T>> {
     let mut request = PageRequest {
         limit: PageRequest::MAX,
         after: None,
     };
     let mut rows = Vec::new();
     loop {
-        let Paged { items, next } = page(&request).map_err(|error| match error {
-            Error::Database(error) => anyhow::Error::new(error),
-            other => anyhow::anyhow!(explain(&other)),
-        })?;
+        let Paged { items, next } = page(&request)?;
         rows.extend(items);
         match next {
             Some(next) => request.after = Some(next),

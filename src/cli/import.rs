@@ -11,13 +11,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::serve::runtime;
-use super::work::{Worker, ask, list, named_order, unless_failed};
+use super::work::{Standing, Worker, ask, list, unless_failed};
 use super::{note, print_line};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::control::work::{ImportWork, Outcome, Pieces, Work};
-use crate::db::models::key::KeyStatus;
 use crate::licensing::import_format::Format;
 
 /// Bytes read at once.
@@ -44,18 +43,8 @@ pub(super) struct Import {
     /// For csv and tsv: the first row names the columns
     #[arg(long)]
     header: bool,
-    /// The sku of the only product that may take the keys
-    #[arg(long)]
-    product: Option<String>,
-    /// active, inactive, sold, delivered or disabled; by default for sale, or sold to the order
-    #[arg(long)]
-    status: Option<KeyStatus>,
-    /// The ref of the order that the keys are for
-    #[arg(long, requires = "product")]
-    order: Option<String>,
-    /// The name of its shop, where several have such an order
-    #[arg(long, requires = "order")]
-    shop: Option<String>,
+    #[command(flatten)]
+    standing: Standing,
     /// When the keys stop to admit activations, for instance 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     expires_at: Option<Timestamp>,
@@ -128,9 +117,9 @@ impl Import {
             columns: self.columns,
             header: self.header,
             sequence: self.sequence,
-            product: self.product,
-            status: self.status,
-            order: named_order(self.order, self.shop),
+            order: self.standing.order(),
+            product: self.standing.product,
+            status: self.standing.status,
             expires_at: self.expires_at,
             valid_for_days: self.valid_for_days,
             max_activations: self.max_activations,

@@ -32,7 +32,8 @@ pub(super) enum Token {
     /// End an API token: it is refused from now on
     Revoke {
         /// Its id, as `token list` shows it
-        id: i64,
+        #[arg(value_parser = token_id)]
+        id: ApiTokenId,
     },
 }
 
@@ -63,7 +64,6 @@ impl Token {
             Self::Create(create) => create.run(config),
             Self::List { account, format } => list(config, account.as_ref(), format),
             Self::Revoke { id } => {
-                let id = ApiTokenId(id);
                 command::run_quietly(config, Command::RevokeToken { id })?;
                 print_line(format_args!("the API token {id} is revoked"));
                 Ok(())
@@ -109,4 +109,9 @@ fn list(config: &Config, account: Option<&Name>, format: ListFormat) -> anyhow::
             or_dash(token.revoked_at),
         ]
     })
+}
+
+fn token_id(text: &str) -> Result<ApiTokenId, &'static str> {
+    let id = text.parse().map(ApiTokenId);
+    id.map_err(|_| "an id is a whole number; `countersign token list` shows the ids")
 }

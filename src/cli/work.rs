@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::Args;
 
 use super::note;
 use super::serve::runtime;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Colleague;
 use crate::control::work::{Line, Outcome, Work};
+use crate::db::models::key::KeyStatus;
 use crate::licensing::staging::NamedOrder;
 use crate::lock::{LockError, control_path};
 
@@ -54,9 +56,32 @@ impl Worker {
     }
 }
 
-/// The order that two options name.
-pub(super) fn named_order(reference: Option<String>, shop: Option<String>) -> Option<NamedOrder> {
-    reference.map(|reference| NamedOrder { reference, shop })
+/// What keys that come in are for, and where they stand.
+#[derive(Debug, Args)]
+pub(super) struct Standing {
+    /// The sku of the only product that may take the keys
+    #[arg(long)]
+    pub(super) product: Option<String>,
+    /// active, inactive, sold, delivered or disabled; by default for sale, or sold to the order
+    #[arg(long)]
+    pub(super) status: Option<KeyStatus>,
+    /// The ref of the order that the keys are for
+    #[arg(long, requires = "product")]
+    order: Option<String>,
+    /// The name of its shop, where several have such an order
+    #[arg(long, requires = "order")]
+    shop: Option<String>,
+}
+
+impl Standing {
+    /// The order that two of the options name.
+    pub(super) fn order(&self) -> Option<NamedOrder> {
+        let reference = self.order.clone()?;
+        Some(NamedOrder {
+            reference,
+            shop: self.shop.clone(),
+        })
+    }
 }
 
 /// Asks the server at a socket.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{ConfigError, Overrides, PREFIX, defaults, is_of_a_cluster, merged, read_file};
+use super::layers::{PREFIX, defaults, is_of_a_cluster, merged, read_file};
+use super::{ConfigError, Overrides};
 use crate::db::DatabaseUrl;
 
 /// A setting in force.

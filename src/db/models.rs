@@ -17,6 +17,7 @@ pub(crate) mod key_changes;
 pub(crate) mod key_filter;
 pub(crate) mod lot;
 pub(crate) mod order;
+pub(crate) mod order_line;
 pub(crate) mod personal_data;
 pub(crate) mod product;
 pub(crate) mod refusal_count;
@@ -28,6 +29,18 @@ pub(crate) mod user;
 use diesel::prelude::*;
 
 use super::connection::MultiBackend;
+
+/// One column of the rows of these ids, by id.
+macro_rules! column_by_id {
+    ($conn:expr, $table:ident.$column:ident, $ids:expr) => {
+        $table::table
+            .filter($table::id.eq_any($ids))
+            .select(($table::id, $table::$column))
+            .load::<(_, _)>($conn)
+            .map(|rows| rows.into_iter().collect())
+    };
+}
+use column_by_id;
 
 /// The columns of a row in the order of its struct, for `RETURNING` (`as_returning()` does not work
 /// on an enum of connections).

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::db::models::account::{Account, AccountId, ApiToken, ApiTokenId, NewApiToken, Role};
 use crate::db::models::account_sequence;
 use crate::db::{DbConnection, PageRequest, Paged};
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Refusal, Result};
 use crate::signing::api_token;
 
 /// An account as staff see it.
@@ -167,8 +167,7 @@ pub(crate) fn create_token(
     expires_at: Option<Timestamp>,
 ) -> Result<NewToken> {
     if expires_at.is_some_and(|at| at <= cx.now) {
-        let error = FieldError::new("expires_at", "in_the_past", "must be in the future");
-        return Err(Refusal::invalid(vec![error]).into());
+        return Err(Refusal::wrong("expires_at", "in_the_past", "must be in the future").into());
     }
     let account = Account::find_by_name(tx, account)?.ok_or_else(|| account_not_found(account))?;
     let secret = api_token::generate();

@@ -14,7 +14,7 @@ use crate::db::models::job::{self, Job};
 use crate::db::models::order::Order;
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 
 /// The buyer, as an order's report names them.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ pub(crate) fn save_reported(
     let (reference, email) = (report.reference.as_deref(), report.email.as_deref());
     if reference.is_none() && email.is_none() {
         let detail = "name the buyer by `email` or by `ref`";
-        return Err(Refusal::invalid(vec![FieldError::new("customer", "required", detail)]).into());
+        return Err(Refusal::wrong("customer", "required", detail).into());
     }
     // Held, so that nobody erases them between this look and the end of this transaction.
     if let Some(id) = order.customer_id

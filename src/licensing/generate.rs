@@ -23,7 +23,7 @@ use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::{DbConnection, ids};
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::signing::dice::Dice;
 
 /// The most keys of one call.
@@ -307,8 +307,7 @@ fn quantity(asked: i64) -> Result<usize> {
         Ok(wanted) if (1..=MAX_QUANTITY).contains(&asked) => Ok(wanted),
         _ => {
             let detail = format!("must be from 1 to {MAX_QUANTITY}");
-            let error = FieldError::new("quantity", "out_of_range", detail);
-            Err(Refusal::invalid(vec![error]).into())
+            Err(Refusal::wrong("quantity", "out_of_range", detail).into())
         }
     }
 }
@@ -323,23 +322,20 @@ fn destination(tx: &mut DbConnection, input: &Generate) -> Result<(SequenceId, O
         Some(sku) => Some(Product::find_by_sku(tx, sku)?.ok_or_else(|| products::not_found(sku))?),
         None => None,
     };
-    let wrong = |field: &str, code, detail: String| -> Error {
-        Refusal::invalid(vec![FieldError::new(field, code, detail)]).into()
-    };
     match (named, product) {
         (None, None) => {
-            let detail = "name the sequence or the product that the keys are for".to_owned();
-            Err(wrong("sequence", "required", detail))
+            let detail = "name the sequence or the product that the keys are for";
+            Err(Refusal::wrong("sequence", "required", detail).into())
         }
         (Some(sequence), None) => Ok((sequence.id, None)),
         (named, Some(product)) => match (product.sequence_id, named) {
             (None, _) => {
                 let detail = format!("`{}` has no sequence to put keys into", product.sku);
-                Err(wrong("product", "no_sequence", detail))
+                Err(Refusal::wrong("product", "no_sequence", detail).into())
             }
             (Some(own), Some(named)) if own != named.id => {
                 let detail = format!("`{}` does not use this sequence", product.sku);
-                Err(wrong("product", "other_sequence", detail))
+                Err(Refusal::wrong("product", "other_sequence", detail).into())
             }
             (Some(own), _) => Ok((own, Some(product))),
         },

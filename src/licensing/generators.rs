@@ -201,8 +201,7 @@ pub(crate) fn lock_named(
         Some(generator) => Ok(generator.id),
         None => {
             let detail = format!("there is no generator with the id {id}");
-            let error = FieldError::new(field, "unknown_generator", detail);
-            Err(Refusal::invalid(vec![error]).into())
+            Err(Refusal::wrong(field, "unknown_generator", detail).into())
         }
     }
 }

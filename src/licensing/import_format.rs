@@ -37,7 +37,7 @@ mod tsv;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{FieldError, Refusal, Result};
+use crate::error::{Refusal, Result};
 use line::ByLine;
 use pieces::{Piece, Pieces};
 pub(crate) use record::Record;
@@ -141,7 +141,7 @@ impl Parser {
         let reader: Box<dyn Reader> = match options.format {
             Format::Lines | Format::Block if has_columns => {
                 let detail = "only the formats `csv` and `tsv` have columns";
-                return Err(refused("columns", "not_applicable", detail));
+                return Err(Refusal::wrong("columns", "not_applicable", detail));
             }
             Format::Lines => Box::new(ByLine::new(lines::Lines)),
             Format::Block => Box::new(ByLine::new(block::Block::new(options.end_mark)?)),
@@ -177,8 +177,4 @@ impl Parser {
             .finish(&mut |line, piece| reader.take(line, piece, out))?;
         reader.finish(line, out)
     }
-}
-
-fn refused(field: &str, code: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal::invalid(vec![FieldError::new(field, code, detail)])
 }

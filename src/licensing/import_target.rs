@@ -15,7 +15,7 @@ use crate::db::models::lot::{Lot, LotId, LotKind};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{NewSequenceRow, Sequence, SequenceId, SequenceSource};
 use crate::db::types::JsonObject;
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 
 /// Where the keys go, found before anything is staged.
 #[derive(Clone, Debug)]
@@ -112,9 +112,8 @@ pub(super) fn find(
                 Place::Existing(sequence.id)
             }
             None if makes(cx, options.create_missing) => {
-                Name::parse(name.as_str()).map_err(|problem| {
-                    Refusal::invalid(vec![FieldError::new("sequence", "invalid", problem)])
-                })?;
+                Name::parse(name.as_str())
+                    .map_err(|problem| Refusal::wrong("sequence", "invalid", problem))?;
                 Place::Missing
             }
             None => return Err(sequences::not_found(name).into()),
@@ -128,8 +127,7 @@ pub(super) fn find(
             product.sku,
             options.sequence.as_deref().unwrap_or_default()
         );
-        let error = FieldError::new("product", "other_sequence", detail);
-        return Err(Refusal::invalid(vec![error]).into());
+        return Err(Refusal::wrong("product", "other_sequence", detail).into());
     }
     Ok(Target {
         sequence,

@@ -77,15 +77,11 @@ pub(crate) fn find_sequences(
     };
     if role != Role::Importer {
         let detail = format!("is for the role importer; this account's is {role}");
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sequences", "other_role", detail)]).into(),
-        );
+        return Err(Refusal::wrong("sequences", "other_role", detail).into());
     }
     if named.len() > MAX_SEQUENCES {
         let detail = format!("must be at most {MAX_SEQUENCES} names");
-        return Err(
-            Refusal::invalid(vec![FieldError::new("sequences", "out_of_range", detail)]).into(),
-        );
+        return Err(Refusal::wrong("sequences", "out_of_range", detail).into());
     }
     let found = Sequence::ids_of_names(conn, named)?;
     let unknown: Vec<_> = named

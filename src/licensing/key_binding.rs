@@ -18,7 +18,7 @@ use crate::db::models::order::{Order, OrderId};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{Sequence, SequenceId, SequenceSource};
 use crate::db::{DbConnection, run_again};
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 
 /// What an edit names, found; what is `None` stays as it is.
 #[derive(Debug, Default)]
@@ -134,11 +134,12 @@ fn bind_order(
 
 fn unknown_order(error: Error, reference: &str) -> Error {
     match error {
-        Error::Refused(refusal) if refusal.code == Code::OrderNotFound => wrong(
+        Error::Refused(refusal) if refusal.code == Code::OrderNotFound => Refusal::wrong(
             "order",
             "unknown_order",
             format!("there is no order `{reference}`"),
-        ),
+        )
+        .into(),
         error => error,
     }
 }
@@ -180,7 +181,7 @@ fn bind_customer(
     }
     let customer = found.pop().ok_or_else(|| {
         let detail = "there is no such customer; one is known once an order names it";
-        wrong("customer", "unknown_customer", detail)
+        Refusal::wrong("customer", "unknown_customer", detail)
     })?;
     binding.customer = Some(Some(customer.id));
     Ok(())
@@ -207,7 +208,7 @@ fn find_place(tx: &mut DbConnection, patch: &KeyPatch, seen: Option<&Key>) -> Re
     let named = match &patch.sequence {
         None => None,
         Some(name) => Some(Sequence::find_by_name(tx, name)?.ok_or_else(|| {
-            wrong(
+            Refusal::wrong(
                 "sequence",
                 "unknown_sequence",
                 format!("there is no sequence `{name}`"),
@@ -218,7 +219,7 @@ fn find_place(tx: &mut DbConnection, patch: &KeyPatch, seen: Option<&Key>) -> Re
         None => None,
         Some(None) => Some(None),
         Some(Some(sku)) => Some(Some(Product::find_by_sku(tx, sku)?.ok_or_else(|| {
-            wrong(
+            Refusal::wrong(
                 "product",
                 "unknown_product",
                 format!("there is no product `{sku}`"),
@@ -244,11 +245,11 @@ fn find_place(tx: &mut DbConnection, patch: &KeyPatch, seen: Option<&Key>) -> Re
                 "the product `{}` does not use the sequence `{}`",
                 product.sku, named.name
             );
-            return Err(wrong("sequence", "other_sequence", detail));
+            return Err(Refusal::wrong("sequence", "other_sequence", detail).into());
         }
         (None, None) if seen.is_none() => {
             let detail = "name the sequence or the product that the key is for";
-            return Err(wrong("sequence", "required", detail));
+            return Err(Refusal::wrong("sequence", "required", detail).into());
         }
         _ => {}
     }
@@ -285,7 +286,7 @@ fn make_sequence(tx: &mut DbConnection, cx: &Context, product: &Product) -> Resu
                 "the product `{0}` has no sequence, and another one is named `{0}`; give the product its sequence first",
                 product.sku
             );
-            return Err(wrong("product", "no_sequence", detail));
+            return Err(Refusal::wrong("product", "no_sequence", detail).into());
         }
         Err(error) => return Err(error),
     };
@@ -305,9 +306,4 @@ fn make_sequence(tx: &mut DbConnection, cx: &Context, product: &Product) -> Resu
         detail,
     )?;
     Ok(made)
-}
-
-/// One wrong member.
-pub(crate) fn wrong(field: &str, code: &'static str, detail: impl Into<String>) -> Error {
-    Refusal::invalid(vec![FieldError::new(field, code, detail)]).into()
 }

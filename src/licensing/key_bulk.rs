@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::key_actions::{self, Restocked};
-use super::key_binding::wrong;
 use super::key_moves::{KeyMove, Moved};
 use super::key_query::KeyQuery;
 use super::keys;
@@ -178,7 +177,7 @@ fn select(
                 "names {} keys; at most {MAX_IDS} are taken at once",
                 ids.len()
             );
-            Err(wrong("ids", "too_many", detail))
+            Err(Refusal::wrong("ids", "too_many", detail).into())
         }
         Selection::Ids(ids) => {
             let mut seen = HashSet::new();
@@ -187,7 +186,7 @@ fn select(
         }
         Selection::Filter(query) if *query == KeyQuery::default() => {
             let detail = "has no condition, so it would be every key; name at least one";
-            Err(wrong("filter", "required", detail))
+            Err(Refusal::wrong("filter", "required", detail).into())
         }
         Selection::Filter(query) => {
             let Some(filter) = query.resolve(conn)? else {
@@ -197,7 +196,7 @@ fn select(
             let ids = Key::ids(conn, &filter, now, limit)?;
             if ids.len() > MAX_MATCHING {
                 let detail = format!("matches more than {MAX_MATCHING} keys; narrow it down");
-                return Err(wrong("filter", "too_many", detail));
+                return Err(Refusal::wrong("filter", "too_many", detail).into());
             }
             Ok((ids, Some(filter)))
         }

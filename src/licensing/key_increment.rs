@@ -12,7 +12,7 @@ use crate::db::models::account::Role;
 use crate::db::models::issued_key::{IssuedKey, KeyName, LookUp};
 use crate::db::models::key::KeyId;
 use crate::db::models::order::Order;
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 
 /// The most that one call adds.
 const MAX_STEP: i64 = 1_000_000;
@@ -38,7 +38,7 @@ pub(crate) fn increment_activations(
 ) -> Result<(KeyId, KeySummary)> {
     if !(1..=MAX_STEP).contains(&input.by) {
         let detail = format!("must be from 1 to {MAX_STEP}");
-        return Err(Refusal::invalid(vec![FieldError::new("by", "out_of_range", detail)]).into());
+        return Err(Refusal::wrong("by", "out_of_range", detail).into());
     }
     // Holds the key, so that nothing else is counted between the check and the addition.
     let (mut standing, _) = Standing::of(wanted(KeyName::Hash(input.text_hash)).lock(tx)?)?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::events::{self, Subject};
-use super::key_edits::{free_text, text_is_taken};
+use super::key_creation::{free_text, text_is_taken};
 use super::text::KeyText;
 use super::{key_actions, key_moves, number};
 use crate::app::App;

@@ -7,7 +7,8 @@ use super::orders::LineReport;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
-use crate::db::models::order::{NewOrderLine, Order, OrderLine};
+use crate::db::models::order::Order;
+use crate::db::models::order_line::{NewOrderLine, OrderLine};
 use crate::db::models::product::{Product, ProductId, ProductStatus};
 use crate::db::types::JsonObject;
 use crate::error::{FieldError, Refusal, Result};
@@ -43,9 +44,7 @@ pub(crate) fn check_lines(
             "an order has at most {MAX_LINES} lines; this one has {}",
             reported.len()
         );
-        return Err(
-            Refusal::invalid(vec![FieldError::new("lines", "too_many_lines", detail)]).into(),
-        );
+        return Err(Refusal::wrong("lines", "too_many_lines", detail).into());
     }
     let skus: Vec<String> = reported
         .iter()

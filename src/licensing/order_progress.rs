@@ -11,7 +11,8 @@ use super::mint::Mint;
 use super::readiness;
 use crate::db::DbConnection;
 use crate::db::models::key::Key;
-use crate::db::models::order::{IssueState, Order, OrderId, OrderLine, OrderState, OrderStatus};
+use crate::db::models::order::{IssueState, Order, OrderId, OrderState, OrderStatus};
+use crate::db::models::order_line::OrderLine;
 use crate::db::models::product::Product;
 use crate::error::Result;
 

@@ -13,7 +13,8 @@ use crate::config::UnknownSku;
 use crate::db::models::account::AccountId;
 use crate::db::models::customer::{Customer, CustomerId};
 use crate::db::models::key::Key;
-use crate::db::models::order::{IssueState, Order, OrderFilter, OrderId, OrderLine, OrderState};
+use crate::db::models::order::{IssueState, Order, OrderFilter, OrderId, OrderState};
+use crate::db::models::order_line::{OrderLine, OrderLineId};
 use crate::db::models::product::Product;
 use crate::db::models::stock::StockRow;
 use crate::db::types::JsonObject;
@@ -306,7 +307,7 @@ fn issue_error(stored: JsonObject) -> Result<IssueErrorView> {
         .map_err(|error| Error::internal(format!("an order's issue_error: {error}")))
 }
 
-struct IssuedKeys(HashMap<crate::db::models::order::OrderLineId, Vec<IssuedKeyView>>);
+struct IssuedKeys(HashMap<OrderLineId, Vec<IssuedKeyView>>);
 
 impl IssuedKeys {
     fn load(conn: &mut DbConnection, vault: &Vault, orders: &[OrderId]) -> Result<Self> {

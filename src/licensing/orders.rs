@@ -12,25 +12,18 @@ use super::customers::{self, CustomerReport};
 use super::events::{self, Subject};
 use super::mint::Mint;
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::{
-    follow_hand, is_hopeless, is_owed_keys, move_order, want_keys_if_owed,
-};
-use super::supply;
-use crate::app::App;
+use super::order_progress::{follow_hand, move_order, want_keys_if_owed};
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::account::{Account, AccountId, Role};
-use crate::db::models::order::{Order, OrderId, OrderLine, OrderState, OrderStatus, WaitingFor};
-use crate::db::models::product::ProductId;
-use crate::db::models::sequence::SequenceId;
+use crate::db::models::order::{Order, OrderId, OrderState, OrderStatus};
+use crate::db::models::order_line::OrderLine;
 use crate::db::types::JsonObject;
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Refusal, Result};
 
 /// How far a shop's clock may be ahead of ours.
 const MAX_DAYS_AHEAD: i64 = 1;
-/// Waiting orders read at once.
-const PAGE: i64 = 100;
 
 /// An order as its shop reports it, whole.
 #[derive(Clone, Debug)]
@@ -95,12 +88,7 @@ pub(crate) fn report_order(
         .is_some_and(|at| at > cx.now.plus_days(MAX_DAYS_AHEAD))
     {
         let detail = "lies more than a day ahead; later reports would count as older";
-        return Err(Refusal::invalid(vec![FieldError::new(
-            "occurred_at",
-            "in_the_future",
-            detail,
-        )])
-        .into());
+        return Err(Refusal::wrong("occurred_at", "in_the_future", detail).into());
     }
     let status = find_status(tx, &report.status)?;
     let pending = OrderStatus::default_of(tx, OrderState::Pending)?;
@@ -191,29 +179,6 @@ pub(crate) fn issue_again(
     Ok(before.id)
 }
 
-/// Goes on with what the order is owed, because there is new stock. An order that somebody else holds
-/// is left to them.
-///
-/// # Errors
-/// The database's.
-pub(crate) fn serve_waiting_order(
-    tx: &mut DbConnection,
-    cx: &Context,
-    mint: &Mint,
-    id: OrderId,
-) -> Result<()> {
-    match Order::lock_if_free(tx, id)? {
-        Some(order) => go_on(tx, cx, mint, order),
-        None => Ok(()),
-    }
-}
-
-fn go_on(tx: &mut DbConnection, cx: &Context, mint: &Mint, mut order: Order) -> Result<()> {
-    let before = order.clone();
-    move_order(tx, cx, mint, &mut order, None)?;
-    finish(tx, cx, order, &before, Saved::Alone)
-}
-
 /// Follows what staff did by hand with the keys of an order whose row the caller holds.
 ///
 /// # Errors
@@ -222,22 +187,6 @@ pub(crate) fn follow_keys(tx: &mut DbConnection, cx: &Context, mut order: Order)
     let before = order.clone();
     follow_hand(tx, cx, &mut order)?;
     finish(tx, cx, order, &before, Saved::Alone)
-}
-
-/// Ends the waiting of an order that needs no keys any more.
-///
-/// # Errors
-/// The database's.
-pub(crate) fn settle_order(
-    tx: &mut DbConnection,
-    cx: &Context,
-    mint: &Mint,
-    id: OrderId,
-) -> Result<()> {
-    match Order::lock_if_free(tx, id)? {
-        Some(order) if !is_owed_keys(tx, id)? => go_on(tx, cx, mint, order),
-        _ => Ok(()),
-    }
 }
 
 /// The order of this name.
@@ -277,18 +226,18 @@ fn find_status(conn: &mut DbConnection, id: &str) -> Result<OrderStatus> {
         return Ok(status);
     }
     let detail = format!("`{id}` is none of {}", OrderStatus::ids(conn)?.join(", "));
-    Err(Refusal::invalid(vec![FieldError::new("status", "unknown_status", detail)]).into())
+    Err(Refusal::wrong("status", "unknown_status", detail).into())
 }
 
 /// What an order is saved with.
-enum Saved {
+pub(super) enum Saved {
     New,
     WithLines,
     Alone,
 }
 
 /// Saves the order and writes its event, if anything is new.
-fn finish(
+pub(super) fn finish(
     tx: &mut DbConnection,
     cx: &Context,
     mut order: Order,
@@ -307,95 +256,4 @@ fn finish(
         |order: &Order| json!({ "status": order.status, "issue_state": order.issue_state });
     let detail = json!({ "before": standing(before), "after": standing(&order) });
     events::record(tx, cx, action, Subject::Order(order.id), detail)
-}
-
-impl App {
-    /// Serves the orders that wait for keys of this sequence, oldest first, each in a transaction of
-    /// its own, until there is nothing left to give.
-    ///
-    /// # Errors
-    /// The database's; orders served by then stay served.
-    /// [`Error::Unavailable`](crate::error::Error::Unavailable) when the server stops.
-    pub(crate) async fn serve_waiting_orders(&self, sequence: SequenceId) -> Result<()> {
-        // Two at it would step over the order that the other holds, and give the key to a younger one.
-        let _turn = self.serving.lock().await;
-        let mint = self.mint();
-        self.go_through_waiting_orders(WaitingFor::Sequence(sequence), move |tx, cx, id| {
-            // What comes in later is another job's, which begins with the oldest again.
-            let any_left = supply::may_serve(tx, sequence)?;
-            if any_left && !is_hopeless(tx, id)? {
-                serve_waiting_order(tx, cx, &mint, id)?;
-            }
-            Ok(any_left)
-        })
-        .await
-    }
-
-    /// Looks again at the orders that wait for keys of this product, after what they need, or where it
-    /// comes from, has changed.
-    ///
-    /// # Errors
-    /// As [`App::serve_waiting_orders`].
-    pub(crate) async fn recheck_waiting_orders(&self, product: ProductId) -> Result<()> {
-        // Whoever can be served is, oldest first: going through the orders of one product would hand a
-        // key that comes in meanwhile to whichever order it had come to.
-        let served = self.serve_all_waiting_orders().await;
-        let mint = self.mint();
-        let settled =
-            self.go_through_waiting_orders(WaitingFor::Product(product), move |tx, cx, id| {
-                settle_order(tx, cx, &mint, id)?;
-                Ok(true)
-            });
-        served.and(settled.await)
-    }
-
-    /// Serves whoever waits beside stock, in case somebody was passed by.
-    ///
-    /// # Errors
-    /// The database's, or [`Error::Unavailable`](crate::error::Error::Unavailable) when the server stops.
-    pub async fn serve_all_waiting_orders(&self) -> Result<()> {
-        let sequences = self
-            .db
-            .read(|conn| Ok(Order::sequences_waited_for(conn)?))
-            .await?;
-        let mut outcome = Ok(());
-        for sequence in sequences {
-            self.go_on_unless_stopping()?;
-            // One that cannot be served must not keep the others waiting.
-            outcome = outcome.and(self.serve_waiting_orders(sequence).await);
-        }
-        outcome
-    }
-
-    /// Calls `serve` for each, until it says that it is of no use to go on.
-    async fn go_through_waiting_orders(
-        &self,
-        what: WaitingFor,
-        serve: impl Fn(&mut DbConnection, &Context, OrderId) -> Result<bool> + Clone + Send + 'static,
-    ) -> Result<()> {
-        let mut after = (Timestamp::EARLIEST, OrderId(0));
-        let mut outcome = Ok(());
-        loop {
-            let waiting = self
-                .db
-                .read(move |conn| Ok(Order::waiting_for(conn, what, after, PAGE)?))
-                .await?;
-            let Some(last) = waiting.last() else {
-                return outcome;
-            };
-            after = *last;
-            for (_, id) in waiting {
-                self.go_on_unless_stopping()?;
-                let (cx, serve) = (Context::system(self.clock.now()), serve.clone());
-                match self.db.write(move |tx| serve(tx, &cx, id)).await {
-                    Ok(true) => {}
-                    Ok(false) => return outcome,
-                    Err(error) => {
-                        tracing::warn!(order.id = id.0, %error, "an order that waits cannot be served");
-                        outcome = outcome.and(Err(error));
-                    }
-                }
-            }
-        }
-    }
 }

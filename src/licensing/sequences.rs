@@ -18,7 +18,7 @@ use crate::db::models::sequence::{
 };
 use crate::db::types::JsonObject;
 use crate::db::{DbConnection, PageRequest, Paged};
-use crate::error::{Code, FieldError, Refusal, Result};
+use crate::error::{Code, Refusal, Result};
 
 /// Keys that one step of a deletion takes, so that no transaction is long.
 const SLICE: i64 = 1000;
@@ -309,17 +309,17 @@ fn check_source(
     } else {
         "invalid"
     };
-    Err(Refusal::invalid(vec![FieldError::new("generator", code, detail)]).into())
+    Err(Refusal::wrong("generator", code, detail).into())
 }
 
 fn check_threshold(threshold: Option<i64>) -> Result<()> {
     if threshold.is_some_and(|threshold| threshold < 0) {
-        let error = FieldError::new(
+        return Err(Refusal::wrong(
             "low_stock_threshold",
             "out_of_range",
             "must be 0 or more, or null",
-        );
-        return Err(Refusal::invalid(vec![error]).into());
+        )
+        .into());
     }
     Ok(())
 }

@@ -17,11 +17,12 @@ use crate::db::models::customer::CustomerId;
 use crate::db::models::job::{self, Job};
 use crate::db::models::key::{Key, KeyStatus, NewKey};
 use crate::db::models::lot::{Lot, LotId};
-use crate::db::models::order::{Order, OrderId, OrderLine, OrderLineId};
+use crate::db::models::order::{Order, OrderId};
+use crate::db::models::order_line::{OrderLine, OrderLineId};
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
-use crate::error::{Code, Error, FieldError, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result};
 
 /// Keys per transaction: it stays short.
 pub(super) const CHUNK: usize = 1000;
@@ -123,11 +124,11 @@ impl ForOrder {
         let order = orders::find(conn, &OrderName { reference, account })?;
         if order.state.is_void() {
             let detail = format!("the order is {}: its keys are disabled", order.state);
-            return Err(invalid("order", "not_payable", &detail));
+            return Err(Refusal::wrong("order", "not_payable", &detail).into());
         }
         let Some(product) = product else {
             let detail = "is required with an order: what was bought is a product";
-            return Err(invalid("product", "required", detail));
+            return Err(Refusal::wrong("product", "required", detail).into());
         };
         Ok(Self {
             order: order.id,
@@ -146,7 +147,7 @@ impl ForOrder {
         if i64::try_from(keys).unwrap_or(i64::MAX) > MAX_KEYS_PER_ORDER {
             let detail =
                 format!("would have {keys} keys; an order has at most {MAX_KEYS_PER_ORDER}");
-            return Err(invalid("order", "too_many_keys", &detail));
+            return Err(Refusal::wrong("order", "too_many_keys", &detail).into());
         }
         Ok(order)
     }
@@ -176,7 +177,7 @@ pub(super) fn standing(
         (Some(Disabled), Some(_)) => (Disabled, Some(bought)),
         (Some(status @ (Active | Inactive)), Some(_)) => {
             let detail = format!("keys of an order are sold or delivered, not {status}");
-            return Err(invalid("status", "invalid", &detail));
+            return Err(Refusal::wrong("status", "invalid", &detail).into());
         }
         (Some(status), _) => (status, None),
     };
@@ -184,7 +185,7 @@ pub(super) fn standing(
     let is_assigned = matches!(value, Sold | Delivered);
     if is_assigned && product.is_none() {
         let detail = format!("is required with the status `{status}`: what was sold is a product");
-        return Err(invalid("product", "required", &detail));
+        return Err(Refusal::wrong("product", "required", &detail).into());
     }
     Ok(NewStanding {
         status,
@@ -195,10 +196,6 @@ pub(super) fn standing(
         line: order.and_then(|order| order.line),
         customer: order.and_then(|order| order.customer),
     })
-}
-
-fn invalid(field: &str, code: &'static str, detail: &str) -> Error {
-    Refusal::invalid(vec![FieldError::new(field, code, detail)]).into()
 }
 
 fn gave_up() -> Error {

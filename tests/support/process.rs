@@ -1,6 +1,6 @@
 //! The program itself, started as a user would.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,28 @@ pub(crate) fn countersign(database: &TestDatabase, arguments: &[&str]) -> Comman
 /// Runs a command to its end.
 pub(crate) fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
     countersign(database, arguments).output().unwrap()
+}
+
+/// Runs a command with something on its standard input.
+pub(crate) fn run_with_input(database: &TestDatabase, arguments: &[&str], input: &str) -> Output {
+    let mut child = countersign(database, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have refused without reading.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// What a test without `async` calls the server with.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Runs a command that must succeed, and returns its standard output.

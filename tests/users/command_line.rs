@@ -1,27 +1,15 @@
 //! People and API tokens at the command line: without a server, and beside one.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::WORDS;
 use crate::support::database::{TestDatabase, number};
-use crate::support::process::{ServerProcess, complaint, countersign, run, run_ok, run_refused};
+use crate::support::process::{
+    ServerProcess, complaint, countersign, run, run_ok, run_refused, run_with_input,
+};
 use crate::support::processes_on_both_databases;
-
-/// Runs a command with something on its standard input.
-fn run_with_input(database: &TestDatabase, arguments: &[&str], input: &str) -> Output {
-    let mut child = countersign(database, arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may have refused without reading.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 fn add(database: &TestDatabase, email: &str, role: &str) {
     let arguments = ["user", "add", email, "--role", role, "--password-stdin"];
@@ -119,6 +107,12 @@ processes_on_both_databases! {
         run_ok(database, &["token", "revoke", "2"]);
         assert_eq!(status(&second), 401);
         assert!(run_refused(database, &["token", "revoke", "7"]).contains("no such API token"));
+        let unknown = run_refused(database, &["token", "list", "--account", "nope"]);
+        assert_eq!(unknown, "countersign: There is no account `nope`.");
+        let output = run(database, &["token", "revoke", "abc"]);
+        let wrong = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(wrong.contains("an id is a whole number; `countersign token list` shows the ids"), "{wrong}");
         assert_eq!(run_ok(database, &["token", "list", "--account", "ci"]).lines().count(), 2);
         assert!(run_refused(database, &["token", "list", "--account", "none"]).contains("no account"));
         assert!(server.terminate().0.success());

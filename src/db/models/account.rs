@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
-use crate::db::models::Columns;
+use crate::db::models::{Columns, column_by_id};
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{accounts, api_tokens};
 use crate::db::types::{row_id, word_enum};
@@ -92,11 +92,7 @@ impl Account {
         conn: &mut DbConnection,
         ids: &[AccountId],
     ) -> QueryResult<HashMap<AccountId, String>> {
-        let rows: Vec<(AccountId, String)> = accounts::table
-            .filter(accounts::id.eq_any(ids))
-            .select((accounts::id, accounts::name))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, accounts.name, ids)
     }
 
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {
@@ -171,11 +167,7 @@ impl ApiToken {
         conn: &mut DbConnection,
         ids: &[ApiTokenId],
     ) -> QueryResult<HashMap<ApiTokenId, String>> {
-        let rows: Vec<(ApiTokenId, String)> = api_tokens::table
-            .filter(api_tokens::id.eq_any(ids))
-            .select((api_tokens::id, api_tokens::label))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, api_tokens.label, ids)
     }
 
     pub(crate) fn insert(conn: &mut DbConnection, token: &NewApiToken<'_>) -> QueryResult<Self> {

@@ -1,13 +1,13 @@
 //! Generators: the patterns from which keys are made.
 
-use std::ops::Deref;
-
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::column_by_id;
 use crate::db::models::sequence::{SequenceId, SequenceSource};
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{generators, keys, products, sequences};
@@ -75,11 +75,7 @@ impl Generator {
         conn: &mut DbConnection,
         ids: &[GeneratorId],
     ) -> QueryResult<HashMap<GeneratorId, String>> {
-        let rows: Vec<(GeneratorId, String)> = generators::table
-            .filter(generators::id.eq_any(ids))
-            .select((generators::id, generators::name))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, generators.name, ids)
     }
 
     pub(crate) fn find_by_name(conn: &mut DbConnection, name: &str) -> QueryResult<Option<Self>> {

@@ -1,4 +1,4 @@
-//! Orders, their lines, and the statuses that they can have.
+//! Orders and the statuses that they can have.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
-use crate::db::models::Columns;
 use crate::db::models::account::AccountId;
+use crate::db::models::column_by_id;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
@@ -19,11 +19,6 @@ row_id! {
     /// The id of an order.
     OrderId
 }
-row_id! {
-    /// The id of an order line.
-    OrderLineId
-}
-
 word_enum! {
     /// What a status means to Countersign.
     pub enum OrderState {
@@ -90,38 +85,6 @@ pub(crate) struct Order {
     pub extra: JsonObject,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-}
-
-/// One product and quantity of an order.
-#[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
-#[diesel(table_name = order_lines, check_for_backend(MultiBackend), treat_none_as_null = true)]
-pub(crate) struct OrderLine {
-    pub id: OrderLineId,
-    pub order_id: OrderId,
-    #[diesel(column_name = ref_)]
-    pub reference: String,
-    pub position: i64,
-    pub product_id: Option<ProductId>,
-    pub sku: String,
-    pub quantity: i64,
-    pub managed: bool,
-    pub extra: JsonObject,
-    pub removed_at: Option<Timestamp>,
-}
-
-/// A line about to be stored.
-#[derive(Clone, Debug, Insertable)]
-#[diesel(table_name = order_lines, treat_none_as_default_value = false)]
-pub(crate) struct NewOrderLine {
-    pub order_id: OrderId,
-    #[diesel(column_name = ref_)]
-    pub reference: String,
-    pub position: i64,
-    pub product_id: Option<ProductId>,
-    pub sku: String,
-    pub quantity: i64,
-    pub managed: bool,
-    pub extra: JsonObject,
 }
 
 /// Which orders a list shows.
@@ -280,11 +243,7 @@ impl Order {
         conn: &mut DbConnection,
         ids: &[OrderId],
     ) -> QueryResult<HashMap<OrderId, String>> {
-        let rows: Vec<(OrderId, String)> = orders::table
-            .filter(orders::id.eq_any(ids))
-            .select((orders::id, orders::ref_))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, orders.ref_, ids)
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
@@ -381,52 +340,5 @@ impl Order {
         }
         let rows = query.order(orders::id).limit(page.fetch()).load(conn)?;
         Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
-    }
-}
-
-impl OrderLine {
-    /// The lines of the orders, removed ones included, in the shop's order.
-    pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
-        Self::query()
-            .filter(order_lines::order_id.eq_any(orders))
-            .order((
-                order_lines::order_id,
-                order_lines::position,
-                order_lines::id,
-            ))
-            .load(conn)
-    }
-
-    /// The line of an order that a product stands on; not one that was removed.
-    pub(crate) fn of_product(
-        conn: &mut DbConnection,
-        order: OrderId,
-        product: Option<ProductId>,
-    ) -> QueryResult<Option<OrderLineId>> {
-        order_lines::table
-            .filter(
-                order_lines::order_id
-                    .eq(order)
-                    .and(order_lines::product_id.eq(product)),
-            )
-            .filter(order_lines::removed_at.is_null())
-            .order((order_lines::position, order_lines::id))
-            .select(order_lines::id)
-            .first(conn)
-            .optional()
-    }
-
-    pub(crate) fn insert(conn: &mut DbConnection, line: &NewOrderLine) -> QueryResult<Self> {
-        diesel::insert_into(order_lines::table)
-            .values(line)
-            .returning(Self::columns())
-            .get_result(conn)
-    }
-
-    pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::update(order_lines::table.find(self.id))
-            .set(self)
-            .execute(conn)
-            .map(drop)
     }
 }

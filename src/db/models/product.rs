@@ -1,13 +1,13 @@
 //! Products.
 
-use std::ops::Deref;
-
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::column_by_id;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::sequence::SequenceId;
 use crate::db::page::{Cursor, PageRequest, Paged};
@@ -133,11 +133,7 @@ impl Product {
         conn: &mut DbConnection,
         ids: &[ProductId],
     ) -> QueryResult<HashMap<ProductId, String>> {
-        let rows: Vec<(ProductId, String)> = products::table
-            .filter(products::id.eq_any(ids))
-            .select((products::id, products::sku))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, products.sku, ids)
     }
 
     /// Takes a sequence away from every product that uses it.

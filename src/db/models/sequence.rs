@@ -6,6 +6,7 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::models::column_by_id;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::key::KeyStatus;
 use crate::db::page::{Cursor, PageRequest, Paged};
@@ -83,11 +84,7 @@ impl Sequence {
         conn: &mut DbConnection,
         ids: &[SequenceId],
     ) -> QueryResult<HashMap<SequenceId, String>> {
-        let rows: Vec<(SequenceId, String)> = sequences::table
-            .filter(sequences::id.eq_any(ids))
-            .select((sequences::id, sequences::name))
-            .load(conn)?;
-        Ok(rows.into_iter().collect())
+        column_by_id!(conn, sequences.name, ids)
     }
 
     /// The live ones of these names.

@@ -3,7 +3,7 @@
 use super::line::{Line, LineReader, line_too_long};
 use super::pieces::LineBreak;
 use super::record::{self, Record};
-use super::{FailedLine, Output, refused};
+use super::{FailedLine, Output};
 use crate::error::Refusal;
 use crate::licensing::text::{MAX_KEY_BYTES, Name};
 
@@ -29,15 +29,15 @@ struct Open {
 impl Block {
     pub(super) fn new(end_mark: String) -> Result<Self, Refusal> {
         if end_mark.is_empty() {
-            return Err(refused("end_mark", "invalid", "must not be empty"));
+            return Err(Refusal::wrong("end_mark", "invalid", "must not be empty"));
         }
         if end_mark.contains(['\r', '\n']) {
             let detail = "must not contain a line break";
-            return Err(refused("end_mark", "invalid", detail));
+            return Err(Refusal::wrong("end_mark", "invalid", detail));
         }
         if end_mark.len() > MAX_KEY_BYTES {
             let detail = format!("must not be longer than {MAX_KEY_BYTES} bytes");
-            return Err(refused("end_mark", "invalid", detail));
+            return Err(Refusal::wrong("end_mark", "invalid", detail));
         }
         Ok(Self {
             end_mark,

@@ -4,9 +4,7 @@ use csv_core::{ReadFieldResult, ReaderBuilder, Terminator};
 
 use super::columns::Columns;
 use super::pieces::{LineBreak, Piece};
-use super::{
-    FailedLine, Format, FormatOptions, Header, MAX_LINE_BYTES, Output, Reader, Record, refused,
-};
+use super::{FailedLine, Format, FormatOptions, Header, MAX_LINE_BYTES, Output, Reader, Record};
 use crate::error::Refusal;
 
 /// How many bytes of a cell are taken over at a time.
@@ -63,7 +61,7 @@ impl Table {
             Columns::undeclared()
         } else {
             Columns::named(options.columns.iter().map(String::as_str))
-                .map_err(|problem| refused("columns", "invalid", problem))?
+                .map_err(|problem| Refusal::wrong("columns", "invalid", problem))?
         };
         let delimiter = match options.format {
             Format::Tsv => b'\t',
@@ -132,7 +130,7 @@ impl Table {
         match std::mem::replace(&mut self.header, FirstRow::Key) {
             FirstRow::Names => {
                 self.columns = Columns::named(row.cells())
-                    .map_err(|problem| refused("header", "invalid", problem))?;
+                    .map_err(|problem| Refusal::wrong("header", "invalid", problem))?;
             }
             FirstRow::PassedOver => {}
             FirstRow::Key => out.push(row.record(line, &self.columns)),
@@ -160,7 +158,7 @@ impl Reader for Table {
         }
         if self.header == FirstRow::Names {
             let problem = "there is no first row that names the columns";
-            return Err(refused("header", "invalid", problem));
+            return Err(Refusal::wrong("header", "invalid", problem));
         }
         Ok(())
     }

@@ -1,42 +1,21 @@
 //! Every move from every standing.
 
 use super::*;
-use crate::db::models::key::{KeyId, KeySource};
+use crate::db::models::key::KeyId;
 use crate::db::models::product::{ProductColumns, ProductId};
 use crate::db::models::sequence::SequenceId;
+use crate::licensing::key_creation::blank;
 
 const NOW: Timestamp = Timestamp::EARLIEST;
 
 fn key(status: KeyStatus) -> Key {
     let assigned = matches!(status, KeyStatus::Sold | KeyStatus::Delivered);
     Key {
-        id: KeyId(1),
-        text_sealed: None,
         sequence_id: Some(SequenceId(1)),
         product_id: assigned.then_some(ProductId(1)),
-        lot_id: None,
-        order_id: None,
-        order_line_id: None,
-        customer_id: None,
-        parent_key: None,
-        number_prefix: "KEY".into(),
-        number_version: 1,
-        source: KeySource::Manual,
         status,
-        status_before: None,
-        disabled_by_order: false,
-        max_activations: None,
-        anonymous_activations: 0,
-        expires_at: None,
-        valid_for_days: None,
         assigned_at: assigned.then_some(NOW),
-        delivered_at: None,
-        revoked_at: None,
-        suspended_at: None,
-        terminated_at: None,
-        extra: None,
-        created_at: NOW,
-        updated_at: NOW,
+        ..blank(KeyId(1), "KEY", NOW)
     }
 }
 
