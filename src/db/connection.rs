@@ -174,7 +174,7 @@ fn prepare_sqlite(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
                  PRAGMA temp_store = MEMORY",
             )?;
-            set_cache(conn, u64::from(cache_mib) * 1024 / 2)?;
+            set_cache(conn, u64::from(cache_mib) * 1024 / 4)?;
             if let Some(pages) = max_pages {
                 conn.batch_execute(&format!("PRAGMA max_page_count = {pages}"))?;
             }
@@ -183,7 +183,9 @@ fn prepare_sqlite(
         Access::Read | Access::LookUp => {
             conn.batch_execute("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY")?;
             let kib = match access {
-                Access::LookUp => u64::from(cache_mib) * 1024 / 2 / u64::from(look_ups_at_once()),
+                Access::LookUp => {
+                    u64::from(cache_mib) * 1024 / 4 * 3 / u64::from(look_ups_at_once())
+                }
                 _ => READER_CACHE_KIB,
             };
             set_cache(conn, kib)

@@ -14,7 +14,7 @@ pub enum DatabaseUrl {
         path: PathBuf,
         /// The most pages that the file may have (`?max_pages=`); a write beyond it fails as on a full disk.
         max_pages: Option<u32>,
-        /// Memory for pages of it, in MiB: a half for the writer, a half for look-ups.
+        /// Memory for pages of it, in MiB: a quarter for the writer, the rest for look-ups.
         cache_mib: u32,
     },
     /// `postgres://…` or `postgresql://…`, as libpq takes it.
@@ -30,7 +30,7 @@ pub enum DatabaseUrl {
 pub struct OpenError(String);
 
 /// What a server's settings say unless they are changed, and what commands use that have none.
-const DEFAULT_CACHE_MIB: u32 = 64;
+const DEFAULT_CACHE_MIB: u32 = 256;
 
 impl DatabaseUrl {
     /// The same database, of which an embedded one keeps as many MiB of pages in memory.

@@ -14,7 +14,7 @@ use crate::noise::Moment;
 /// As in the server's `db/connection.rs`, for its writer.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;";
+    PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
 
 /// As in the server's `db/models/issued_key.rs`: the key with its product, its count and the installation.
 const LOOK_UP: &str = "SELECT 1, k.id, k.order_id, k.status, k.number_prefix, k.number_version,
