@@ -39,13 +39,13 @@ fn keys(c: &mut Criterion) {
         "what was sealed opens"
     );
     c.bench_function("seal a key text", |b| {
-        b.iter(|| parts.seal(black_box(TEXT)))
+        b.iter(|| parts.seal(black_box(TEXT)));
     });
     c.bench_function("open a key text", |b| {
-        b.iter(|| parts.open(black_box(&sealed)))
+        b.iter(|| parts.open(black_box(&sealed)));
     });
     c.bench_function("hash a key text", |b| {
-        b.iter(|| parts.hash(black_box(TEXT)))
+        b.iter(|| parts.hash(black_box(TEXT)));
     });
     c.bench_function("generate a key text", |b| b.iter(|| parts.generate()));
 }
@@ -56,7 +56,7 @@ fn rules(c: &mut Criterion) {
     assert!(parts.verdict(), "the key is good");
     assert!(parse_activate(ACTIVATE), "the body is good");
     c.bench_function("reach a verdict", |b| {
-        b.iter(|| black_box(&parts).verdict())
+        b.iter(|| black_box(&parts).verdict());
     });
     c.bench_function("parse the body of an activate", |b| {
         b.iter(|| parse_activate(black_box(ACTIVATE)));

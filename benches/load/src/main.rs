@@ -189,7 +189,7 @@ impl Arguments {
                 vec![1, 16, 64, 256]
             },
             hot: 10_000,
-            on_one_key: if self.quick { 20_000 } else { 100_000 }.min(largest),
+            on_one_key: if self.quick { 10_000 } else { 100_000 }.min(largest),
             // A test that only wants to see it run names few keys.
             pool: largest.clamp(10_000, most) / 10_000 * 10_000,
             import: largest.min(most),

@@ -1,23 +1,34 @@
 //! Draws throughput and latency, as SVG.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use crate::database::Kind;
 use crate::figures::{Series, Spread};
 
-const SIZE: (u32, u32) = (900, 540);
+const SIZE: (u32, u32) = (1000, 520);
+/// Where the chart ends and what the lines mean begins.
+const CHART_WIDTH: u32 = 730;
 /// Told apart also by those who see colours differently (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
+const DRAWN: [(&str, RGBColor); 3] = [
+    ("validate with nonce, hot", RGBColor(0, 114, 178)),
+    ("renew by token", RGBColor(0, 158, 115)),
+    ("activate", RGBColor(213, 94, 0)),
 ];
+const FONT: &str = "sans-serif";
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Failure = Box<dyn std::error::Error>;
+
+/// What a line is of.
+type Name = (&'static str, Kind);
+
+/// The lines, and where they go.
+type Lines = BTreeMap<Name, BTreeMap<u64, Spread>>;
 
 /// What lies along the bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,96 +63,97 @@ pub(crate) fn draw_all(series: &[Series], folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names of lines, and where they go. A line of one point is none.
-fn lines(series: &[Series], along: Along, drawn: Drawn) -> BTreeMap<String, BTreeMap<u64, Spread>> {
-    let largest = series
-        .iter()
-        .map(|series| series.point.keys)
-        .max()
-        .unwrap_or(0);
-    let mut lines: BTreeMap<String, BTreeMap<u64, Spread>> = BTreeMap::new();
+/// What there is to draw. A line of one point is none.
+fn lines(series: &[Series], along: Along, drawn: Drawn) -> Lines {
+    let largest = series.iter().map(|series| series.point.keys).max();
+    let mut lines = Lines::new();
     for series in series {
         let point = &series.point;
         let spread = match drawn {
             Drawn::Throughput => series.rate(),
             Drawn::Latency => series.p99(),
         };
-        let wanted = ["validate with nonce, hot", "renew by token", "activate"]
-            .contains(&point.what.as_str());
         let place = match along {
-            Along::Connections if point.keys == largest => point.connections as u64,
+            Along::Connections if Some(point.keys) == largest => point.connections as u64,
             Along::Keys if point.connections == 64 => point.keys,
             _ => continue,
         };
-        let Some(database) = point
-            .database
-            .filter(|_| wanted && spread.median.is_finite())
-        else {
-            continue;
-        };
-        let name = format!("{}, {}", point.what, database.name());
-        lines.entry(name).or_default().insert(place, spread);
+        let what = DRAWN.iter().find(|(what, _)| *what == point.what);
+        if let (Some((what, _)), Some(database), true) =
+            (what, point.database, spread.median.is_finite())
+        {
+            lines
+                .entry((what, database))
+                .or_default()
+                .entry(place)
+                .or_insert(spread);
+        }
     }
     lines.retain(|_, points| points.len() > 1);
     lines
 }
 
-fn draw(
-    path: &Path,
-    lines: &BTreeMap<String, BTreeMap<u64, Spread>>,
-    along: Along,
-    drawn: Drawn,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let title = match (drawn, along) {
-        (Drawn::Throughput, Along::Connections) => "Throughput by number of connections",
-        (Drawn::Throughput, Along::Keys) => "Throughput by number of keys, 64 connections",
-        (Drawn::Latency, Along::Connections) => "99th percentile by number of connections",
-        (Drawn::Latency, Along::Keys) => "99th percentile by number of keys, 64 connections",
-    };
-    let (across, upwards) = match (along, drawn) {
-        (Along::Connections, Drawn::Throughput) => ("connections", "answers a second"),
-        (Along::Connections, Drawn::Latency) => ("connections", "milliseconds"),
-        (Along::Keys, Drawn::Throughput) => ("keys in the database", "answers a second"),
-        (Along::Keys, Drawn::Latency) => ("keys in the database", "milliseconds"),
-    };
-    let places = lines.values().flat_map(BTreeMap::keys);
-    let left = places.clone().min().copied().unwrap_or(1) as f64;
-    let right = places.max().copied().unwrap_or(1) as f64;
-    let top = lines
-        .values()
-        .flat_map(BTreeMap::values)
-        .map(|spread| spread.max)
-        .fold(0.0, f64::max)
-        * 1.1;
-
+fn draw(path: &Path, lines: &Lines, along: Along, drawn: Drawn) -> Result<(), Failure> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 22))
-        .margin(16)
-        .x_label_area_size(48)
+    let (left, right) = root.split_horizontally(CHART_WIDTH);
+    draw_chart(&left, lines, along, drawn)?;
+    draw_legend(&right, lines)?;
+    root.present()?;
+    Ok(())
+}
+
+fn draw_chart(area: &Area<'_>, lines: &Lines, along: Along, drawn: Drawn) -> Result<(), Failure> {
+    let (across, bottom) = match along {
+        Along::Connections => ("connections", "connections"),
+        Along::Keys => ("keys, 64 connections", "keys in the database"),
+    };
+    let (what, upwards) = match drawn {
+        Drawn::Throughput => ("Throughput", "answers a second"),
+        Drawn::Latency => ("99th percentile of latency", "milliseconds"),
+    };
+    let places: BTreeSet<u64> = lines.values().flat_map(BTreeMap::keys).copied().collect();
+    let places: Vec<f64> = places.into_iter().map(|place| place as f64).collect();
+    let (Some(first), Some(last)) = (places.first(), places.last()) else {
+        return Ok(());
+    };
+    let width = (first * 0.8..last * 1.25)
+        .log_scale()
+        .with_key_points(places.clone());
+    let points = lines.values().flat_map(BTreeMap::values);
+    let top = points.map(|spread| spread.max).fold(0.0, f64::max) * 1.08;
+    let mut chart = ChartBuilder::on(area)
+        .caption(format!("{what} by number of {across}"), (FONT, 21))
+        .margin(14)
+        .x_label_area_size(46)
         .y_label_area_size(78)
-        .build_cartesian_2d((left * 0.8..right * 1.25).log_scale(), 0.0..top.max(1e-9))?;
+        .build_cartesian_2d(width, 0.0..top.max(1e-9))?;
     chart
         .configure_mesh()
-        .disable_x_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
-        .x_desc(across)
+        .x_desc(bottom)
         .y_desc(upwards)
-        .axis_desc_style(("sans-serif", 15))
-        .label_style(("sans-serif", 13))
+        .axis_desc_style((FONT, 15))
+        .label_style((FONT, 13))
         .x_label_formatter(&|value| grouped(*value))
         .y_label_formatter(&|value| grouped(*value))
         .draw()?;
-    for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+    for (name, points) in lines {
+        let colour = colour(*name);
         let line = points
             .iter()
             .map(|(place, spread)| (*place as f64, spread.median));
-        chart
-            .draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?
-            .label(name)
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(2)));
+        if name.1 == Kind::Sqlite {
+            chart.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?;
+        } else {
+            chart.draw_series(DashedLineSeries::new(
+                line.clone(),
+                7,
+                5,
+                colour.stroke_width(2),
+            ))?;
+        }
         chart.draw_series(line.map(|at| Circle::new(at, 4, colour.filled())))?;
         // From the slowest round to the fastest.
         chart.draw_series(points.iter().map(|(place, spread)| {
@@ -152,15 +164,38 @@ fn draw(
             )
         }))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 13))
-        .draw()?;
-    root.present()?;
     Ok(())
+}
+
+fn draw_legend(area: &Area<'_>, lines: &Lines) -> Result<(), Failure> {
+    for (row, (what, database)) in (0..).zip(lines.keys()) {
+        let (y, colour) = (70 + row * 26, colour((what, *database)));
+        // Whole, or with gaps as the lines of PostgreSQL.
+        let pieces: &[(i32, i32)] = if *database == Kind::Sqlite {
+            &[(4, 32)]
+        } else {
+            &[(4, 11), (16, 23), (28, 35)]
+        };
+        for (from, to) in pieces {
+            area.draw(&PathElement::new(
+                [(*from, y), (*to, y)],
+                colour.stroke_width(2),
+            ))?;
+        }
+        let text = format!("{what}, {}", database.name());
+        area.draw(&Text::new(text, (42, y - 6), (FONT, 13)))?;
+    }
+    area.draw(&Text::new(
+        "bars: slowest to fastest round",
+        (4, 44),
+        (FONT, 12),
+    ))?;
+    Ok(())
+}
+
+fn colour(name: Name) -> RGBColor {
+    let of = DRAWN.iter().find(|(what, _)| *what == name.0);
+    of.map_or(BLACK, |(_, colour)| *colour)
 }
 
 /// A number with blanks between its thousands.
@@ -205,7 +240,7 @@ mod tests {
     fn a_line_goes_through_every_number_of_connections() {
         let all = sweep();
         let lines = lines(&all, Along::Connections, Drawn::Throughput);
-        let places: Vec<u64> = lines["activate, SQLite"].keys().copied().collect();
+        let places: Vec<u64> = lines[&("activate", Kind::Sqlite)].keys().copied().collect();
         assert_eq!(places, [1, 16, 64, 256]);
         assert!(
             super::lines(&all, Along::Keys, Drawn::Throughput).is_empty(),

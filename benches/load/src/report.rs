@@ -67,6 +67,10 @@ impl Report {
 
     fn write_markdown(&self, text: &mut String) -> std::fmt::Result {
         let machine = &self.machine;
+        let postgres = machine
+            .postgres
+            .as_ref()
+            .map(|version| format!(", {version}"));
         writeln!(
             text,
             "{}, {} processors, {:.0} GiB, Linux {}; {}{}. Medians of {} rounds of {} s; {:.0} s in all.\n",
@@ -75,11 +79,7 @@ impl Report {
             machine.memory_gib,
             machine.kernel,
             machine.server,
-            machine
-                .postgres
-                .as_ref()
-                .map(|version| format!(", {version}"))
-                .unwrap_or_default(),
+            postgres.unwrap_or_default(),
             self.rounds,
             self.seconds_measured,
             self.seconds_in_all,
@@ -89,23 +89,7 @@ impl Report {
             "| | median | min to max | goal | |\n| --- | ---: | ---: | ---: | --- |"
         )?;
         for figure in &self.figures {
-            let goal = match figure.goal {
-                Goal::AtLeast(least) => format!("≥ {}", decimal(least)),
-                Goal::Below(most) => format!("< {}", decimal(most)),
-            };
-            let Spread {
-                median, min, max, ..
-            } = figure.spread;
-            writeln!(
-                text,
-                "| {} | {} | {} to {} | {goal} {} | {} |",
-                figure.name,
-                decimal(median),
-                decimal(min),
-                decimal(max),
-                figure.unit,
-                figure.judgement,
-            )?;
+            write_figure(text, figure)?;
         }
         writeln!(
             text,
@@ -115,34 +99,54 @@ impl Report {
         for series in &self.series {
             write_series(text, series)?;
         }
+        self.write_memory(text)?;
+        let rounds = || self.series.iter().flat_map(|series| &series.rounds);
+        writeln!(
+            text,
+            "\n{} of {} rounds were noisy: others used {:.0} % of a processor or more.",
+            rounds().filter(|round| round.is_noisy()).count(),
+            rounds().count(),
+            NOISY * 100.0
+        )
+    }
+
+    fn write_memory(&self, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "\n| resident memory | keys | at the end, MiB | at most, MiB |\n| --- | ---: | ---: | ---: |"
         )?;
         for record in &self.memory {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let (now, most) = (mib(record.memory.now), mib(record.memory.most));
+            let database = record.database.name();
             writeln!(
                 text,
-                "| {} | {} | {:.0} | {:.0} |",
-                record.database.name(),
-                record.keys,
-                mib(record.memory.now),
-                mib(record.memory.most),
+                "| {database} | {} | {now:.0} | {most:.0} |",
+                record.keys
             )?;
         }
-        let noisy = self
-            .series
-            .iter()
-            .flat_map(|series| &series.rounds)
-            .filter(|round| round.is_noisy())
-            .count();
-        let all: usize = self.series.iter().map(|series| series.rounds.len()).sum();
-        writeln!(
-            text,
-            "\n{noisy} of {all} rounds were noisy: others used {:.0} % of a processor or more.",
-            NOISY * 100.0
-        )
+        Ok(())
     }
+}
+
+fn write_figure(text: &mut String, figure: &Figure) -> std::fmt::Result {
+    let goal = match figure.goal {
+        Goal::AtLeast(least) => format!("≥ {}", decimal(least)),
+        Goal::Below(most) => format!("< {}", decimal(most)),
+    };
+    let Spread {
+        median, min, max, ..
+    } = figure.spread;
+    writeln!(
+        text,
+        "| {} | {} | {} to {} | {} | {} |",
+        figure.name,
+        decimal(median),
+        decimal(min),
+        decimal(max),
+        format!("{goal} {}", figure.unit).trim_end(),
+        figure.judgement,
+    )
 }
 
 fn write_series(text: &mut String, series: &Series) -> std::fmt::Result {
@@ -268,7 +272,7 @@ mod tests {
     fn the_tables_have_the_ratio_its_goal_and_whether_it_was_reached() {
         let text = report().markdown();
         assert!(
-            text.contains("| activate / ceiling | 0.53 | 0.50 to 0.55 | ≥ 0.50  | ok |"),
+            text.contains("| activate / ceiling | 0.53 | 0.50 to 0.55 | ≥ 0.50 | ok |"),
             "{text}"
         );
         assert!(
