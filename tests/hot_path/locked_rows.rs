@@ -76,6 +76,32 @@ async fn a_key_that_is_held_elsewhere_keeps_no_other_key_waiting() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_crowd_on_a_key_that_is_held_elsewhere_keeps_no_other_key_waiting() {
+    let app = TestApp::start_with(TestDatabase::postgres(), as_they_are).await;
+    let (held, others) = keys(&app).await;
+    let mut holder = app.database.connect();
+    holder.batch_execute(HOLD).unwrap();
+    let waiting: Vec<_> = (0..64)
+        .map(|number| activate(&app, &held, format!("m{number}")))
+        .collect();
+    activate_each(&app, &others, "m").await;
+    holder.batch_execute("COMMIT").unwrap();
+    let mut admitted = 1;
+    for answer in join_all(waiting).await {
+        let answer = answer.unwrap();
+        match answer.status {
+            201 => admitted += 1,
+            _ => assert!(answer.refused(503, "unavailable").is_object()),
+        }
+    }
+    let places = super::places(&app.admin).await;
+    super::check_places(&places);
+    assert_eq!(super::open_by_key(&places)[&1], admitted);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: run scripts/test"]
 async fn verdicts_and_renewals_of_a_key_that_is_held_elsewhere_do_not_wait() {
     let app = TestApp::start_with(TestDatabase::postgres(), as_they_are).await;
     let (held, _) = keys(&app).await;

@@ -223,3 +223,10 @@ async fn a_table_that_another_session_holds_refuses_in_time_and_comes_back_at_on
     let hold = "BEGIN; LOCK TABLE activations IN SHARE MODE";
     write_against_a_wall(TestDatabase::postgres(), hold, 300).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_thousand_clients_before_a_table_that_is_held_are_refused_in_time_and_readers_go_on() {
+    let hold = "BEGIN; LOCK TABLE activations IN SHARE MODE";
+    write_against_a_wall(TestDatabase::postgres(), hold, 1000).await;
+}
