@@ -36,7 +36,7 @@ fn notes(database: &TestDatabase) -> i64 {
 }
 
 /// Keeps the writer busy until `release` is dropped, so that what is sent meanwhile is one batch.
-async fn hold_the_writer(
+pub(crate) async fn hold_the_writer(
     db: &Db,
 ) -> (
     std::sync::mpsc::Sender<()>,
@@ -63,7 +63,7 @@ async fn hold_the_writer(
 }
 
 /// Sends jobs, which are all in the queue when this returns: a job is queued at the first poll.
-async fn queue<T: 'static>(
+pub(crate) async fn queue<T: 'static>(
     jobs: impl Iterator<Item = impl Future<Output = T> + 'static>,
 ) -> Vec<LocalBoxFuture<'static, T>> {
     let mut queued: Vec<LocalBoxFuture<'static, T>> = Vec::new();

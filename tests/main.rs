@@ -24,6 +24,7 @@ mod events;
 mod exports;
 mod generators;
 mod goods;
+mod hot_path;
 mod idempotency;
 mod imports;
 mod key_actions;
