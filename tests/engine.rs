@@ -372,7 +372,7 @@ fn both_databases_have_migrations_of_the_same_names() {
 }
 
 #[test]
-fn sqlite_is_built_with_the_flags_that_let_readers_run_side_by_side() {
+fn sqlite_is_built_with_the_flags_that_keep_statements_prepared_and_let_readers_run_side_by_side() {
     let database = TestDatabase::sqlite();
     drop(open(&database, ""));
     let options = texts(
@@ -387,6 +387,11 @@ fn sqlite_is_built_with_the_flags_that_let_readers_run_side_by_side() {
     );
     assert!(
         options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"),
+        "{options:?}"
+    );
+    // Prepared statements stay prepared.
+    assert!(
+        options.iter().any(|option| option == "ENABLE_QPSG"),
         "{options:?}"
     );
     assert!(

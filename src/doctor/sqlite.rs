@@ -97,14 +97,15 @@ mod tests {
         let options = |names: &[&str]| -> Vec<String> {
             names.iter().map(|name| (*name).to_owned()).collect()
         };
-        let good = options(&["DEFAULT_MEMSTATUS=0", "THREADSAFE=1"]);
+        let good = options(&["DEFAULT_MEMSTATUS=0", "ENABLE_QPSG", "THREADSAFE=1"]);
         assert!(deviations(BUILD_SETTINGS, &good).is_empty());
         let bad = options(&["ENABLE_MEMORY_MANAGEMENT", "THREADSAFE=1"]);
         assert_eq!(
             deviations(BUILD_SETTINGS, &bad),
             [
                 "with ENABLE_MEMORY_MANAGEMENT",
-                "without DEFAULT_MEMSTATUS=0"
+                "without DEFAULT_MEMSTATUS=0",
+                "without ENABLE_QPSG"
             ]
         );
     }

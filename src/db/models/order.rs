@@ -199,13 +199,15 @@ impl Order {
         account: Option<AccountId>,
         reference: &str,
     ) -> QueryResult<Vec<Self>> {
-        let mut query = Self::query()
-            .filter(orders::ref_.eq(reference))
-            .into_boxed();
-        if let Some(account) = account {
-            query = query.filter(orders::account_id.eq(account));
+        let named = Self::query().filter(orders::ref_.eq(reference));
+        match account {
+            Some(account) => named
+                .filter(orders::account_id.eq(account))
+                .order(orders::id)
+                .limit(2)
+                .load(conn),
+            None => named.order(orders::id).limit(2).load(conn),
         }
-        query.order(orders::id).limit(2).load(conn)
     }
 
     /// The orders of this reference, in any shop.
@@ -282,7 +284,7 @@ impl Order {
                     .or(products::id.nullable().eq(product).assume_not_null()),
             );
         orders::table
-            .filter(orders::issue_state.eq_any([IssueState::Wanted, IssueState::WaitingStock]))
+            .filter(is_waiting())
             .filter(orders::state.eq_any(OrderState::PAID))
             .filter(
                 orders::issue_wanted_at
@@ -302,7 +304,7 @@ impl Order {
     pub(crate) fn sequences_waited_for(conn: &mut DbConnection) -> QueryResult<Vec<SequenceId>> {
         orders::table
             .inner_join(order_lines::table.inner_join(products::table))
-            .filter(orders::issue_state.eq_any([IssueState::Wanted, IssueState::WaitingStock]))
+            .filter(is_waiting())
             .filter(orders::state.eq_any(OrderState::PAID))
             .filter(products::sequence_id.is_not_null())
             .select(products::sequence_id.assume_not_null())
@@ -341,4 +343,10 @@ impl Order {
         let rows = query.order(orders::id).limit(page.fetch()).load(conn)?;
         Ok(Paged::cut(rows, page, |row: &Self| Cursor::of_id(row.id.0)))
     }
+}
+
+/// Orders that wait for keys. In the words of the index `orders_waiting`: SQLite does not look into
+/// placeholders to find that an index fits.
+fn is_waiting() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
+    diesel::dsl::sql("orders.issue_state IN ('wanted', 'waiting_stock')")
 }
