@@ -21,9 +21,10 @@ const USUAL: usize = 64;
 const PGBENCH: usize = 16;
 /// Keys for any number of installations: one that is filled first, and one for each round.
 const UNLIMITED: u64 = 16;
-/// What the server gives SQLite for its pages with its default configuration: 16 MiB for the writer, 2 MiB for
-/// each of 8 readers.
-const SQLITE_CACHE_MIB: f64 = 32.0;
+/// The server's configuration as it comes.
+const CONFIGURATION: &str = include_str!("../../../config/default.toml");
+/// MiB that SQLite's pages take beside what is configured: 2 for each of 8 connections that read.
+const READERS_MIB: f64 = 16.0;
 /// What the server may take beside that.
 const MEMORY_MIB: f64 = 100.0;
 
@@ -137,9 +138,10 @@ fn hot_sqlite(bench: &mut Bench, stand: &mut Stand<'_>) -> anyhow::Result<()> {
         Call::Renew,
     ];
     let mut turns = calls.map(|call| Turn::Call(call, USUAL)).to_vec();
+    turns.push(Turn::Call(Call::ValidateAny, USUAL));
     turns.push(Turn::CallCold(Call::ValidateAny, USUAL));
     let places = bench.take_turns(stand, &turns)?;
-    let [_, parse, validate, sign, signed, verify, renew, cold] = places[..] else {
+    let [_, parse, validate, sign, signed, verify, renew, any, cold] = places[..] else {
         return Ok(());
     };
     let name = |what: &str| format!("{what} [{keys} keys]");
@@ -154,6 +156,12 @@ fn hot_sqlite(bench: &mut Bench, stand: &mut Stand<'_>) -> anyhow::Result<()> {
         signed,
         sign,
         0.65,
+    );
+    bench.ratio(
+        name("validate with nonce, any key, SQLite / sign-only"),
+        any,
+        sign,
+        0.45,
     );
     bench.ratio(
         name("validate with nonce, uncached pages, SQLite / sign-only"),
@@ -358,7 +366,7 @@ fn memory(bench: &mut Bench, kind: Kind) {
         .max();
     let mib = most.unwrap_or(0) as f64 / f64::from(1 << 20);
     let cache = if kind == Kind::Sqlite {
-        SQLITE_CACHE_MIB
+        configured_cache() + READERS_MIB
     } else {
         0.0
     };
@@ -369,6 +377,13 @@ fn memory(bench: &mut Bench, kind: Kind) {
         Goal::Below(MEMORY_MIB + cache),
         "MiB",
     );
+}
+
+/// MiB that the server gives SQLite for its pages.
+fn configured_cache() -> f64 {
+    let mut lines = CONFIGURATION.lines();
+    let value = lines.find_map(|line| line.strip_prefix("cache_mib = "));
+    value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
 }
 
 /// Orders of one key: from a pool that was nearly sold out and from one of which nothing was sold, against
@@ -456,4 +471,12 @@ fn bulk(bench: &mut Bench, kind: Kind) -> anyhow::Result<()> {
     );
     bench.ratio(name, last - 1, last, goal);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_configured_cache_is_known() {
+        assert!(super::configured_cache() > 0.0);
+    }
 }

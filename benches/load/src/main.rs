@@ -167,6 +167,7 @@ impl Arguments {
         keys.sort_unstable();
         keys.dedup();
         let largest = keys.last().copied().unwrap_or(0);
+        let is_chosen = !self.only.is_empty();
         let mut groups = self.only;
         if groups.is_empty() {
             groups = Group::value_variants().to_vec();
@@ -183,17 +184,18 @@ impl Arguments {
             rounds: self.rounds.unwrap_or(if self.quick { 2 } else { 3 }),
             warm_up: measured / 4,
             measured,
-            connections: if self.quick {
-                vec![256]
-            } else {
-                vec![1, 16, 64, 256]
+            // With 64 everything else is measured already.
+            connections: match (self.quick, is_chosen) {
+                (true, _) => vec![256],
+                (false, false) => vec![1, 16, 256],
+                (false, true) => vec![1, 16, 64, 256],
             },
             hot: 10_000,
             on_one_key: if self.quick { 10_000 } else { 100_000 }.min(largest),
             // A test that only wants to see it run names few keys.
-            pool: largest.clamp(10_000, most) / 10_000 * 10_000,
+            pool: largest.clamp(10_000, if self.quick { 50_000 } else { most }) / 10_000 * 10_000,
             import: largest.min(most),
-            imports: 2,
+            imports: if self.quick { 1 } else { 2 },
             soak: self.soak,
             keys,
         })

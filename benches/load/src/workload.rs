@@ -63,7 +63,7 @@ impl Call {
             Self::VerifyAndSign => "verify-and-sign",
             Self::Validate => "validate, hot",
             Self::ValidateSigned => "validate with nonce, hot",
-            Self::ValidateAny => "validate with nonce",
+            Self::ValidateAny => "validate with nonce, any key",
             Self::Renew => "renew by token",
             Self::Activate => "activate",
             Self::ActivateOn(_) => "activate on one key",
