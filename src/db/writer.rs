@@ -7,7 +7,8 @@
 //!
 //! A batch whose ground gave way (a panic, a full disk, any error that is not a constraint's) ends
 //! unanswered: its connection is dropped, which rolls everything back, and its jobs run again one by
-//! one on a fresh connection. So a job may run more than once before it is answered.
+//! one on a fresh connection. So a job may run more than once before it is answered. When another program
+//! keeps the file for so long that no transaction can begin, the whole batch is answered 503 at once.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -204,7 +205,12 @@ struct Loop {
 }
 
 /// The batch's ground gave way: nothing of it is committed, its connection is gone.
-struct GaveWay;
+enum GaveWay {
+    /// Another program kept the file for longer than SQLite waits: no job has run, and none would.
+    Held,
+    /// A job, or what came after it, failed.
+    Broken,
+}
 
 impl Loop {
     fn run(mut self) {
@@ -212,7 +218,10 @@ impl Loop {
             self.metrics.batch(batch.len());
             match self.together(&mut batch) {
                 Ok(()) => batch.into_iter().for_each(Work::answer),
-                Err(GaveWay) => batch.into_iter().for_each(|job| self.alone(job)),
+                Err(GaveWay::Held) => batch.into_iter().for_each(|job| {
+                    job.fail(Error::Unavailable("another program has the database"))
+                }),
+                Err(GaveWay::Broken) => batch.into_iter().for_each(|job| self.alone(job)),
             }
         }
         if let Some(mut conn) = self.conn.take() {
@@ -256,14 +265,14 @@ impl Loop {
     fn together(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), GaveWay> {
         self.attempt(|conn| {
             for job in batch.iter_mut() {
-                Savepoint::Set.run(conn).map_err(|_| GaveWay)?;
+                Savepoint::Set.run(conn).map_err(|_| GaveWay::Broken)?;
                 let ended = match job.run(conn) {
                     Ran::Keep => Savepoint::Keep.run(conn),
                     Ran::Undo => Savepoint::Undo.run(conn),
-                    Ran::Broken => return Err(GaveWay),
+                    Ran::Broken => return Err(GaveWay::Broken),
                 };
                 if ended.is_err() || depth(conn) != Some(1) {
-                    return Err(GaveWay);
+                    return Err(GaveWay::Broken);
                 }
             }
             Ok(())
@@ -275,23 +284,23 @@ impl Loop {
         // A job that is still running when the attempt has ended panicked.
         let running = Cell::new(false);
         let ended = self.attempt(|conn| {
-            Savepoint::Set.run(conn).map_err(|_| GaveWay)?;
+            Savepoint::Set.run(conn).map_err(|_| GaveWay::Broken)?;
             running.set(true);
             let ran = job.run(conn);
             running.set(false);
             match ran {
                 Ran::Keep => Savepoint::Keep.run(conn),
                 Ran::Undo => Savepoint::Undo.run(conn),
-                Ran::Broken => return Err(GaveWay),
+                Ran::Broken => return Err(GaveWay::Broken),
             }
-            .map_err(|_| GaveWay)
+            .map_err(|_| GaveWay::Broken)
         });
         match ended {
             Ok(()) => job.answer(),
-            Err(GaveWay) if running.get() => {
+            Err(_) if running.get() => {
                 job.fail(Error::internal("a write job panicked twice"));
             }
-            Err(GaveWay) => job.fail(Error::Unavailable("the database cannot write")),
+            Err(_) => job.fail(Error::Unavailable("the database cannot write")),
         }
     }
 
@@ -305,12 +314,15 @@ impl Loop {
             Some(conn) => conn,
             None => open(&self.url, Access::Write).map_err(|error| {
                 tracing::error!(%error, "the writer cannot open the database");
-                GaveWay
+                GaveWay::Broken
             })?,
         };
         // Unwinding must not cross the thread's loop; what it leaves behind in the connection is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            begin_immediate(&mut conn).map_err(|error| gave_way("begin", &error))?;
+            begin_immediate(&mut conn).map_err(|error| match gave_way("begin", &error) {
+                _ if is_held(&error) => GaveWay::Held,
+                broken => broken,
+            })?;
             work(&mut conn)?;
             let begun = Instant::now();
             <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
@@ -323,10 +335,10 @@ impl Loop {
                 self.conn = Some(conn);
                 Ok(())
             }
-            Ok(Err(GaveWay)) => Err(GaveWay),
+            Ok(Err(gave_way)) => Err(gave_way),
             Err(_) => {
                 tracing::error!("a write job panicked");
-                Err(GaveWay)
+                Err(GaveWay::Broken)
             }
         }
     }
@@ -334,7 +346,12 @@ impl Loop {
 
 fn gave_way(step: &str, error: &diesel::result::Error) -> GaveWay {
     tracing::error!(%error, step, "the write transaction failed");
-    GaveWay
+    GaveWay::Broken
+}
+
+/// Whether SQLite waited for somebody else's transaction in vain (`SQLITE_BUSY`).
+fn is_held(error: &diesel::result::Error) -> bool {
+    matches!(error, diesel::result::Error::DatabaseError(_, info) if info.message() == "database is locked")
 }
 
 /// Opens a transaction that holds SQLite's write lock from the start: a deferred one would fail the
