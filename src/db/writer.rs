@@ -218,9 +218,11 @@ impl Loop {
             self.metrics.batch(batch.len());
             match self.together(&mut batch) {
                 Ok(()) => batch.into_iter().for_each(Work::answer),
-                Err(GaveWay::Held) => batch.into_iter().for_each(|job| {
-                    job.fail(Error::Unavailable("another program has the database"))
-                }),
+                Err(GaveWay::Held) => {
+                    for job in batch {
+                        job.fail(Error::Unavailable("another program has the database"));
+                    }
+                }
                 Err(GaveWay::Broken) => batch.into_iter().for_each(|job| self.alone(job)),
             }
         }
