@@ -1,4 +1,4 @@
-//! The database behind two verbs: [`Db::read`] and [`Db::write`].
+//! The database behind three verbs: [`Db::read`], [`Db::write`], and for one key `Db::look_up`.
 //!
 //! A write is always a transaction, its closure may run more than once, and it has happened when it is
 //! answered. On SQLite one thread writes with group commit (`writer`); on PostgreSQL a pool of
@@ -204,7 +204,7 @@ impl Db {
         }
     }
 
-    /// Takes no more writes, finishes those that wait, and closes the file. Reads go on.
+    /// On SQLite: takes no more writes, finishes those that wait, and closes the file. Reads go on.
     pub fn stop(&self) {
         if let Writes::Sqlite(writer) = &self.inner.writes {
             writer.stop();
@@ -258,7 +258,8 @@ impl Inner {
 
 /// `None` when it could not be looked up.
 fn look_up_here(pool: &pool::Pool, wanted: &LookUp) -> Option<Option<Found>> {
-    let mut pooled = pool.get().ok()?;
+    // Not waited for: this thread serves requests.
+    let mut pooled = pool.try_get()?;
     pooled.broken = true;
     match wanted.find(&mut pooled.conn) {
         Ok(found) => {

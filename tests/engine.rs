@@ -371,6 +371,19 @@ fn both_databases_have_migrations_of_the_same_names() {
     assert_eq!(names("sqlite"), names("postgres"));
 }
 
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_write_sees_what_was_committed_before_it_locked_whatever_the_database_has_by_default() {
+    let database = TestDatabase::postgres();
+    let other_default = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = \
+        ''serializable''', current_database()); END $$";
+    database.connect().batch_execute(other_default).unwrap();
+    let db = open(&database, "");
+    let level = "SELECT current_setting('transaction_isolation') AS text";
+    let levels = db.write(move |conn| Ok(texts(conn, level))).await.unwrap();
+    assert_eq!(levels, ["read committed"]);
+}
+
 #[test]
 fn sqlite_is_built_with_the_flags_that_keep_statements_prepared_and_let_readers_run_side_by_side() {
     let database = TestDatabase::sqlite();

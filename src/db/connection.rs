@@ -212,7 +212,12 @@ fn set_cache(conn: &mut SqliteConnection, kib: u64) -> QueryResult<()> {
 }
 
 fn prepare_postgres(conn: &mut PgConnection, access: Access) -> QueryResult<()> {
-    conn.batch_execute("SET client_min_messages = warning; SET synchronous_commit = on")?;
+    // Whatever the role or the database has by default: a statement after one that locked must see what
+    // was committed before the lock, or a limit would be counted in the past.
+    conn.batch_execute(
+        "SET client_min_messages = warning; SET synchronous_commit = on; \
+         SET default_transaction_isolation = 'read committed'",
+    )?;
     match access {
         Access::Write => Ok(()),
         Access::Read | Access::LookUp => {

@@ -4,8 +4,9 @@
 //! statements for all of it, where each would have cost as many. There is no timer: the queue that
 //! builds up during one batch is the next.
 //!
-//! A lane is a way to be fast and decides nothing: what it could not do (its connection is gone, a row is
-//! held by somebody else, one of the batch met an error) its client does alone.
+//! A lane is a way to be fast and decides nothing: what it did not do (its connection is gone, a row is
+//! held by somebody else, one of the batch met an error) its client does alone. Only when the answer to a
+//! commit is lost is nothing done again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -100,13 +101,17 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
             ticket: ticket.clone(),
             reply,
         };
-        let queue = self.queue.as_ref();
-        let queued = queue.map_or(Ok(()), |queue| queue.try_send(waiting));
-        queued.map_err(|error| match error {
-            TrySendError::Full(_) => Error::Unavailable("the queue for the database is full"),
-            TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
-        })?;
-        ticket.wait(answer).await
+        let Some(queue) = &self.queue else {
+            return Ok(Answer::Alone(waiting.input));
+        };
+        match queue.try_send(waiting) {
+            Ok(()) => ticket.wait(answer).await,
+            Err(TrySendError::Full(_)) => {
+                Err(Error::Unavailable("the queue for the database is full"))
+            }
+            // Its thread has died: slower, but served.
+            Err(TrySendError::Disconnected(waiting)) => Ok(Answer::Alone(waiting.input)),
+        }
     }
 }
 

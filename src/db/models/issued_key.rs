@@ -141,8 +141,8 @@ impl LookUp {
         self.find(conn)
     }
 
-    /// Locks the rows of those keys, named by their hashes, that nobody else holds, in the order of their
-    /// ids; returns which. (On SQLite nobody else can.)
+    /// Locks the rows of those keys, named by their hashes, that nobody else holds; returns which. It waits
+    /// for no row, so the order does not matter. (On SQLite nobody else can hold one.)
     pub(crate) fn lock_free(
         wanted: &[Self],
         conn: &mut DbConnection,
@@ -155,7 +155,6 @@ impl LookUp {
                 .load(inner)?,
             DbConnection::Postgres(inner) => keys::table
                 .filter(keys::text_hash.eq_any(hashes))
-                .order(keys::id)
                 .select(keys::id)
                 .for_no_key_update()
                 .skip_locked()
