@@ -78,13 +78,6 @@ async fn stand_against(database: &TestDatabase, blow: Blow) {
         unknown || blow == Blow::CutConnections,
         "every call was answered"
     );
-    let most = entries
-        .iter()
-        .filter_map(|entry| entry.said.as_ref()?.activations);
-    assert!(
-        most.max() > Some(64),
-        "no key had so many that they are no longer counted one by one"
-    );
     fleet.finish();
 }
 
