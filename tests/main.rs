@@ -36,6 +36,7 @@ mod key_races;
 mod keys;
 mod limits;
 mod metrics;
+mod migrations;
 mod orders;
 mod permissions;
 mod pools;

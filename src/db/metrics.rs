@@ -20,7 +20,7 @@ pub(crate) struct DbMetrics {
     batch_size: Histogram,
     /// SQLite: how long the commit took.
     commit: Histogram,
-    /// PostgreSQL: how long a transaction took, from its beginning to the end of its commit.
+    /// PostgreSQL: how long a transaction took, commit included; of a lane also its connecting.
     transaction: Histogram,
     /// PostgreSQL: transactions that were run again.
     pub(super) retries: Counter,

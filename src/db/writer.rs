@@ -206,7 +206,7 @@ struct Loop {
 
 /// The batch's ground gave way: nothing of it is committed, its connection is gone.
 enum GaveWay {
-    /// Another program kept the file for longer than SQLite waits: no job has run, and none would.
+    /// Another program kept the file for longer than SQLite waits: nothing would come of trying again.
     Held,
     /// A job, or what came after it, failed.
     Broken,
@@ -321,10 +321,7 @@ impl Loop {
         };
         // Unwinding must not cross the thread's loop; what it leaves behind in the connection is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            begin_immediate(&mut conn).map_err(|error| match gave_way("begin", &error) {
-                _ if is_held(&error) => GaveWay::Held,
-                broken => broken,
-            })?;
+            begin_immediate(&mut conn).map_err(|error| gave_way("begin", &error))?;
             work(&mut conn)?;
             let begun = Instant::now();
             <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
@@ -348,7 +345,11 @@ impl Loop {
 
 fn gave_way(step: &str, error: &diesel::result::Error) -> GaveWay {
     tracing::error!(%error, step, "the write transaction failed");
-    GaveWay::Broken
+    if is_held(error) {
+        GaveWay::Held
+    } else {
+        GaveWay::Broken
+    }
 }
 
 /// Whether SQLite waited for somebody else's transaction in vain (`SQLITE_BUSY`).

@@ -19,6 +19,7 @@ row_id! {
     /// The id of an order.
     OrderId
 }
+
 word_enum! {
     /// What a status means to Countersign.
     pub enum OrderState {
@@ -199,6 +200,7 @@ impl Order {
         account: Option<AccountId>,
         reference: &str,
     ) -> QueryResult<Vec<Self>> {
+        // Two queries, as the text of one put together at run time would be prepared each time.
         let named = Self::query().filter(orders::ref_.eq(reference));
         match account {
             Some(account) => named
