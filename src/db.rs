@@ -31,6 +31,7 @@ mod shared_write;
 mod snapshot;
 mod ticket;
 pub(crate) mod types;
+mod update;
 mod url;
 mod writer;
 

@@ -10,11 +10,10 @@ use super::extract::{Body, Filter, Page};
 use super::list::List;
 use super::order_bodies::{CheckBody, ListQuery, OrderBody, PatchBody, ShopQuery, reports};
 use super::problem::{ApiResult, Problem};
-use crate::app::App;
 use crate::db::DbConnection;
 use crate::db::models::account::{AccountId, Role};
 use crate::db::models::customer::Customer;
-use crate::db::models::order::{IssueState, OrderFilter, OrderId};
+use crate::db::models::order::{IssueState, OrderFilter};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::licensing::accounts::account_not_found;
 use crate::licensing::context::{Actor, Context};
@@ -74,21 +73,22 @@ pub(crate) async fn report_order(
         unknown_sku: call.app.config.orders.unknown_sku,
         mint: call.app.mint(),
     };
-    let (id, created) = call
+    let (order, created) = call
         .app
         .db
         .write(move |tx| {
             let account = account_to_report_for(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::report_order(tx, &cx, &how, &body.report(account, reference.as_str()))
+            let report = body.report(account, reference.as_str());
+            let (order, created) = orders::report_order(tx, &cx, &how, &report)?;
+            Ok((order_view::order_parts(tx, order)?, created))
         })
         .await?;
-    let order = show(&call.app, id).await?;
     let mut response = if created {
         HttpResponse::Created()
     } else {
         HttpResponse::Ok()
     };
-    Ok(response.json(order))
+    Ok(response.json(order.view(&call.app.vault)?))
 }
 
 /// Show an order
@@ -101,17 +101,16 @@ pub(crate) async fn show_order(
     call: Call<LookAtSales, (web::Path<Name>, Filter<ShopQuery>)>,
 ) -> ApiResult<web::Json<OrderView>> {
     let (cx, (reference, Filter(query))) = (call.cx, call.input);
-    let vault = Arc::clone(&call.app.vault);
     let order = call
         .app
         .db
         .read(move |conn| {
             let name = name(conn, &cx, query.shop.as_ref(), reference.as_str())?;
-            let id = orders::find(conn, &name)?.id;
-            order_view::show_order(conn, &vault, id)
+            let order = orders::find(conn, &name)?;
+            order_view::order_parts(conn, order)
         })
         .await?;
-    Ok(web::Json(order))
+    Ok(web::Json(order.view(&call.app.vault)?))
 }
 
 /// Change an order; what is left out stays
@@ -126,15 +125,16 @@ pub(crate) async fn update_order(
     let (cx, (reference, Filter(query), Body(body))) = (call.cx, call.input);
     let patch = body.patch();
     let mint = call.app.mint();
-    let id = call
+    let order = call
         .app
         .db
         .write(move |tx| {
             let name = name(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::patch_order(tx, &cx, &mint, &name, &patch)
+            let order = orders::patch_order(tx, &cx, &mint, &name, &patch)?;
+            order_view::order_parts(tx, order)
         })
         .await?;
-    Ok(web::Json(show(&call.app, id).await?))
+    Ok(web::Json(order.view(&call.app.vault)?))
 }
 
 /// Try again to issue an order's keys
@@ -152,15 +152,16 @@ pub(crate) async fn issue_order(
 ) -> ApiResult<web::Json<OrderView>> {
     let (cx, (reference, Filter(query))) = (call.cx, call.input);
     let mint = call.app.mint();
-    let id = call
+    let order = call
         .app
         .db
         .write(move |tx| {
             let name = name(tx, &cx, query.shop.as_ref(), reference.as_str())?;
-            orders::issue_again(tx, &cx, &mint, &name)
+            let order = orders::issue_again(tx, &cx, &mint, &name)?;
+            order_view::order_parts(tx, order)
         })
-        .await?;
-    let order = show(&call.app, id).await?;
+        .await?
+        .view(&call.app.vault)?;
     match (&order.issue_state, &order.issue_error) {
         (IssueState::WaitingStock, Some(error)) => {
             let shortages = serde_json::to_value(&error.shortages).unwrap_or_default();
@@ -253,11 +254,4 @@ fn account_to_report_for(
         }
         Err(error) => Err(error),
     }
-}
-
-async fn show(app: &App, id: OrderId) -> Result<OrderView> {
-    let vault = Arc::clone(&app.vault);
-    app.db
-        .read(move |conn| order_view::show_order(conn, &vault, id))
-        .await
 }

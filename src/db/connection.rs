@@ -30,7 +30,8 @@ impl std::fmt::Debug for DbConnection {
 }
 
 /// Runs one expression with the inner connection of whichever database this is: for what
-/// `MultiConnection` cannot express (`ON CONFLICT`, batch inserts, `FOR UPDATE`).
+/// `MultiConnection` cannot express (`ON CONFLICT`, batch inserts, `FOR UPDATE`), and for statements that
+/// are run all the time, as the way through both backends writes their text at each of its steps.
 macro_rules! each_backend {
     ($conn:expr, |$inner:ident| $body:expr) => {
         match $conn {

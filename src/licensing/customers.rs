@@ -9,7 +9,7 @@ use super::events::{self, Subject};
 use super::orders;
 use crate::clock::Timestamp;
 use crate::db::models::account::{Account, AccountId};
-use crate::db::models::customer::{Customer, CustomerFilter, CustomerId};
+use crate::db::models::customer::{Customer, CustomerFilter, CustomerId, NewCustomer};
 use crate::db::models::job::{self, Job};
 use crate::db::models::order::Order;
 use crate::db::types::JsonObject;
@@ -178,7 +178,14 @@ pub(crate) fn save_reported(
     {
         return Ok(id);
     }
-    let stored = find_or_insert(tx, order.account_id, reference, email, now)?;
+    let named = NewCustomer {
+        account: order.account_id,
+        reference,
+        email,
+        name: report.name.as_deref(),
+        locale: report.locale.as_deref(),
+    };
+    let stored = find_or_insert(tx, &named, now)?;
     let updated = Customer {
         email: report.email.clone().or_else(|| stored.email.clone()),
         name: report.name.clone().or_else(|| stored.name.clone()),
@@ -194,14 +201,15 @@ pub(crate) fn save_reported(
 /// The shop's customer of this name, made if there is none, and held until the transaction ends.
 fn find_or_insert(
     tx: &mut DbConnection,
-    account: AccountId,
-    reference: Option<&str>,
-    email: Option<&str>,
+    named: &NewCustomer<'_>,
     now: Timestamp,
 ) -> Result<Customer> {
     // Who is found may be erased before they are held; then there is none of this name.
     for _ in 0..3 {
-        Customer::insert(tx, account, reference, email, now)?;
+        if let Some(made) = Customer::insert(tx, named, now)? {
+            return Ok(made);
+        }
+        let (account, reference, email) = (named.account, named.reference, named.email);
         let Some(found) = Customer::find_in_shop(tx, account, reference, email)? else {
             continue;
         };

@@ -78,7 +78,7 @@ pub(crate) fn issue_order(
     lines: &[LineWithProduct],
 ) -> Result<()> {
     // An order that has keys never gets keys again [UC-70].
-    if !Key::of_orders(tx, &[order.id])?.is_empty() {
+    if !order.is_new() && !Key::of_orders(tx, &[order.id])?.is_empty() {
         settle(order, IssueState::Done);
         return Ok(());
     }

@@ -1,5 +1,7 @@
 //! How an order moves: to a reported status, to what follows from payment, refund and cancellation.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::json;
 
 use super::context::Context;
@@ -11,10 +13,20 @@ use super::mint::Mint;
 use super::readiness;
 use crate::db::DbConnection;
 use crate::db::models::key::Key;
-use crate::db::models::order::{IssueState, Order, OrderId, OrderState, OrderStatus};
+use crate::db::models::order::{
+    IssueState, Order, OrderId, OrderState, OrderStatus, OrderStatuses,
+};
 use crate::db::models::order_line::OrderLine;
-use crate::db::models::product::Product;
+use crate::db::models::product::{Product, ProductId};
 use crate::error::Result;
+
+/// What an order goes on with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Going<'a> {
+    pub cx: &'a Context,
+    pub mint: &'a Mint,
+    pub statuses: &'a OrderStatuses,
+}
 
 /// Moves the order to a newly reported status, if there is one, and goes on with what it is owed. The
 /// caller holds the order's row and saves it.
@@ -23,11 +35,11 @@ use crate::error::Result;
 /// The database's.
 pub(crate) fn move_order(
     tx: &mut DbConnection,
-    cx: &Context,
-    mint: &Mint,
+    going: &Going<'_>,
     order: &mut Order,
     reported: Option<&OrderStatus>,
 ) -> Result<()> {
+    let Going { cx, mint, statuses } = *going;
     if let Some(status) = reported.filter(|status| status.id != order.reported_status) {
         let old = order.state;
         order.reported_status.clone_from(&status.id);
@@ -49,7 +61,7 @@ pub(crate) fn move_order(
     ) {
         issue::issue_order(tx, cx, mint, order, &lines)?;
     }
-    move_on_after_payment(tx, order, &lines)
+    move_on_after_payment(statuses, order, &lines)
 }
 
 /// Makes a paid order that never got keys want them, when its lines need some.
@@ -83,7 +95,7 @@ pub(crate) fn follow_hand(tx: &mut DbConnection, cx: &Context, order: &mut Order
         order.keys_issued_at = Some(cx.now);
         if order.state.is_paid() {
             let lines = lines_with_products(tx, order.id)?;
-            return move_on_after_payment(tx, order, &lines);
+            return move_on_after_payment(&OrderStatuses::load(tx)?, order, &lines);
         }
         return Ok(());
     }
@@ -124,15 +136,9 @@ fn follow_money(
         order.issue_error = None;
     }
     if order.state.is_void() {
-        change_keys(
-            tx,
-            cx,
-            order.id,
-            "key.disabled",
-            key_moves::disable_by_order,
-        )
+        change_keys(tx, cx, order, "key.disabled", key_moves::disable_by_order)
     } else if order.state.is_paid() && !old.is_paid() {
-        change_keys(tx, cx, order.id, "key.enabled", key_moves::enable_by_order)
+        change_keys(tx, cx, order, "key.enabled", key_moves::enable_by_order)
     } else {
         Ok(())
     }
@@ -143,10 +149,14 @@ fn follow_money(
 fn change_keys(
     tx: &mut DbConnection,
     cx: &Context,
-    order: OrderId,
+    order: &Order,
     action: &str,
     change: fn(&mut Key) -> Moved,
 ) -> Result<()> {
+    if order.is_new() {
+        return Ok(());
+    }
+    let order = order.id;
     let ids: Vec<_> = Key::of_orders(tx, &[order])?
         .into_iter()
         .map(|key| key.id)
@@ -174,7 +184,7 @@ fn change_keys(
 /// After payment, and once nothing is owed, an order whose every line is virtual or downloadable is
 /// completed; another is to be processed by the merchant [SHOP-65, 66].
 fn move_on_after_payment(
-    tx: &mut DbConnection,
+    statuses: &OrderStatuses,
     order: &mut Order,
     lines: &[LineWithProduct],
 ) -> Result<()> {
@@ -196,21 +206,22 @@ fn move_on_after_payment(
     } else {
         OrderState::Processing
     };
-    let status = OrderStatus::default_of(tx, state)?;
-    order.status = status.id;
+    order.status.clone_from(&statuses.default_of(state)?.id);
     order.state = state;
     Ok(())
 }
 
 fn lines_with_products(conn: &mut DbConnection, order: OrderId) -> Result<Vec<LineWithProduct>> {
-    OrderLine::of_orders(conn, &[order])?
+    let lines = OrderLine::of_orders(conn, &[order])?;
+    let ids: BTreeSet<ProductId> = lines.iter().filter_map(|line| line.product_id).collect();
+    let ids: Vec<ProductId> = ids.into_iter().collect();
+    let products: HashMap<ProductId, Product> = Product::find_all(conn, &ids)?
         .into_iter()
-        .map(|line| {
-            let product = line
-                .product_id
-                .map(|id| Product::find(conn, id))
-                .transpose()?;
-            Ok(LineWithProduct { line, product })
-        })
-        .collect()
+        .map(|product| (product.id, product))
+        .collect();
+    let lines = lines.into_iter().map(|line| {
+        let product = line.product_id.and_then(|id| products.get(&id)).cloned();
+        LineWithProduct { line, product }
+    });
+    Ok(lines.collect())
 }

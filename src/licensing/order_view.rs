@@ -1,6 +1,7 @@
 //! Orders as shops and staff see them, with their keys.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -161,21 +162,32 @@ pub struct CheckView {
     pub shortages: Vec<Shortage>,
 }
 
-/// One order.
+/// An order with everything that its view shows, key texts still sealed: so that a text that does not open
+/// fails an answer, and not the transaction that a shop's report is stored in.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderParts {
+    order: Order,
+    shop: String,
+    customer: Option<Customer>,
+    lines: Vec<OrderLine>,
+    keys: Vec<Key>,
+}
+
+/// What one order's view is made of.
 ///
 /// # Errors
-/// The database's, or a key text that does not open.
-pub(crate) fn show_order(conn: &mut DbConnection, vault: &Vault, id: OrderId) -> Result<OrderView> {
-    let orders = Order::find_many(conn, &[id])?;
-    views(conn, vault, orders)?
+/// The database's.
+pub(crate) fn order_parts(conn: &mut DbConnection, order: Order) -> Result<OrderParts> {
+    let id = order.id;
+    all_parts(conn, vec![order])?
         .pop()
-        .ok_or_else(|| Error::internal(format!("order {id} is gone")))
+        .ok_or_else(|| Error::internal(format!("order {id} is not shown")))
 }
 
 /// The orders.
 ///
 /// # Errors
-/// As [`show_order`].
+/// The database's, or a key text that does not open.
 pub(crate) fn list_orders(
     conn: &mut DbConnection,
     vault: &Vault,
@@ -183,8 +195,11 @@ pub(crate) fn list_orders(
     page: &PageRequest,
 ) -> Result<Paged<OrderView>> {
     let Paged { items, next } = Order::list(conn, filter, page)?;
+    let parts = all_parts(conn, items)?.into_iter();
     Ok(Paged {
-        items: views(conn, vault, items)?,
+        items: parts
+            .map(|parts| parts.view(vault))
+            .collect::<Result<_>>()?,
         next,
     })
 }
@@ -221,7 +236,7 @@ pub(crate) fn check_stock(
             None => (0, &mut 0),
             Some(sequence) => {
                 let own = StockRow::count(conn, sequence, Some(product.id), now)?;
-                if let std::collections::hash_map::Entry::Vacant(e) = shared.entry(sequence) {
+                if let Entry::Vacant(e) = shared.entry(sequence) {
                     e.insert(StockRow::count(conn, sequence, None, now)?);
                 }
                 (own, shared.entry(sequence).or_insert(0))
@@ -244,51 +259,79 @@ pub(crate) fn check_stock(
     })
 }
 
-fn views(conn: &mut DbConnection, vault: &Vault, orders: Vec<Order>) -> Result<Vec<OrderView>> {
+fn all_parts(conn: &mut DbConnection, orders: Vec<Order>) -> Result<Vec<OrderParts>> {
     let ids: Vec<OrderId> = orders.iter().map(|order| order.id).collect();
-    let customers: Vec<CustomerId> = orders
-        .iter()
-        .filter_map(|order| order.customer_id)
-        .collect();
+    let customers: BTreeSet<CustomerId> = orders.iter().filter_map(|one| one.customer_id).collect();
+    let customers: Vec<CustomerId> = customers.into_iter().collect();
     let customers: HashMap<_, _> = Customer::find_many(conn, &customers)?
         .into_iter()
         .map(|customer| (customer.id, customer))
         .collect();
-    let mut keys = IssuedKeys::load(conn, vault, &ids)?;
-    let mut lines: HashMap<OrderId, Vec<LineView>> = HashMap::new();
-    for line in OrderLine::of_orders(conn, &ids)? {
-        let issued = keys.of_line(&line);
-        // A removed line is shown as long as it has keys.
-        if line.removed_at.is_none() || !issued.is_empty() {
-            lines.entry(line.order_id).or_default().push(LineView {
-                reference: line.reference,
-                sku: line.sku,
-                quantity: line.quantity,
-                managed: line.managed,
-                keys: issued,
-            });
+    let mut keys: HashMap<OrderId, Vec<Key>> = HashMap::new();
+    for key in Key::of_orders(conn, &ids)? {
+        if let Some(order) = key.order_id {
+            keys.entry(order).or_default().push(key);
         }
     }
+    let mut lines: HashMap<OrderId, Vec<OrderLine>> = HashMap::new();
+    for line in OrderLine::of_orders(conn, &ids)? {
+        lines.entry(line.order_id).or_default().push(line);
+    }
     let mut shops: HashMap<AccountId, String> = HashMap::new();
-    let mut views = Vec::with_capacity(orders.len());
+    let mut all = Vec::with_capacity(orders.len());
     for order in orders {
-        if let std::collections::hash_map::Entry::Vacant(e) = shops.entry(order.account_id) {
-            e.insert(order.shop_name(conn)?);
+        if let Entry::Vacant(unknown) = shops.entry(order.account_id) {
+            unknown.insert(order.shop_name(conn)?);
         }
-        views.push(OrderView {
+        all.push(OrderParts {
+            shop: shops.get(&order.account_id).cloned().unwrap_or_default(),
+            customer: order.customer_id.and_then(|id| customers.get(&id)).cloned(),
+            lines: lines.remove(&order.id).unwrap_or_default(),
+            keys: keys.remove(&order.id).unwrap_or_default(),
+            order,
+        });
+    }
+    Ok(all)
+}
+
+impl OrderParts {
+    /// The order as it is shown.
+    ///
+    /// # Errors
+    /// A key text that does not open.
+    pub(crate) fn view(self, vault: &Vault) -> Result<OrderView> {
+        let Self { order, shop, .. } = self;
+        let mut issued: HashMap<OrderLineId, Vec<IssuedKeyView>> = HashMap::new();
+        for key in &self.keys {
+            if let Some(line) = key.order_line_id {
+                let view = IssuedKeyView::of(key, vault)?;
+                issued.entry(line).or_default().push(view);
+            }
+        }
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for line in self.lines {
+            let keys = issued.remove(&line.id).unwrap_or_default();
+            // A removed line is shown as long as it has keys.
+            if line.removed_at.is_none() || !keys.is_empty() {
+                lines.push(LineView {
+                    reference: line.reference,
+                    sku: line.sku,
+                    quantity: line.quantity,
+                    managed: line.managed,
+                    keys,
+                });
+            }
+        }
+        Ok(OrderView {
             id: order.id,
             reference: order.reference,
-            shop: shops.get(&order.account_id).cloned().unwrap_or_default(),
+            shop,
             status: order.status,
             state: order.state,
             reported_status: order.reported_status,
             payment_method: order.payment_method,
-            customer: order
-                .customer_id
-                .and_then(|id| customers.get(&id))
-                .cloned()
-                .map(CustomerView::from),
-            lines: lines.remove(&order.id).unwrap_or_default(),
+            customer: self.customer.map(CustomerView::from),
+            lines,
             downloads: Vec::new(),
             issue_state: order.issue_state,
             keys_issued_at: order.keys_issued_at,
@@ -297,35 +340,13 @@ fn views(conn: &mut DbConnection, vault: &Vault, orders: Vec<Order>) -> Result<V
             extra: order.extra,
             created_at: order.created_at,
             updated_at: order.updated_at,
-        });
+        })
     }
-    Ok(views)
 }
 
 fn issue_error(stored: JsonObject) -> Result<IssueErrorView> {
     serde_json::from_value(stored.0.into())
         .map_err(|error| Error::internal(format!("an order's issue_error: {error}")))
-}
-
-struct IssuedKeys(HashMap<OrderLineId, Vec<IssuedKeyView>>);
-
-impl IssuedKeys {
-    fn load(conn: &mut DbConnection, vault: &Vault, orders: &[OrderId]) -> Result<Self> {
-        let mut by_line: HashMap<_, Vec<_>> = HashMap::new();
-        for key in Key::of_orders(conn, orders)? {
-            if let Some(line) = key.order_line_id {
-                by_line
-                    .entry(line)
-                    .or_default()
-                    .push(IssuedKeyView::of(&key, vault)?);
-            }
-        }
-        Ok(Self(by_line))
-    }
-
-    fn of_line(&mut self, line: &OrderLine) -> Vec<IssuedKeyView> {
-        self.0.remove(&line.id).unwrap_or_default()
-    }
 }
 
 impl IssuedKeyView {

@@ -12,12 +12,12 @@ use super::customers::{self, CustomerReport};
 use super::events::{self, Subject};
 use super::mint::Mint;
 use super::order_lines::{check_lines, save_lines};
-use super::order_progress::{follow_hand, move_order, want_keys_if_owed};
+use super::order_progress::{Going, follow_hand, move_order, want_keys_if_owed};
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::account::{Account, AccountId, Role};
-use crate::db::models::order::{Order, OrderId, OrderState, OrderStatus};
+use crate::db::models::order::{Order, OrderState, OrderStatus, OrderStatuses};
 use crate::db::models::order_line::OrderLine;
 use crate::db::types::JsonObject;
 use crate::error::{Code, Refusal, Result};
@@ -73,7 +73,7 @@ pub(crate) struct OrderName {
     pub account: Option<AccountId>,
 }
 
-/// Takes an order report. Says which order it is and whether it is new.
+/// Takes an order report. Says where the order stands now and whether it is new.
 ///
 /// # Errors
 /// Which members are wrong; nothing of the report is stored then.
@@ -82,7 +82,7 @@ pub(crate) fn report_order(
     cx: &Context,
     how: &Reporting,
     report: &OrderReport,
-) -> Result<(OrderId, bool)> {
+) -> Result<(Order, bool)> {
     if report
         .occurred_at
         .is_some_and(|at| at > cx.now.plus_days(MAX_DAYS_AHEAD))
@@ -90,14 +90,18 @@ pub(crate) fn report_order(
         let detail = "lies more than a day ahead; later reports would count as older";
         return Err(Refusal::wrong("occurred_at", "in_the_future", detail).into());
     }
-    let status = find_status(tx, &report.status)?;
-    let pending = OrderStatus::default_of(tx, OrderState::Pending)?;
+    let statuses = OrderStatuses::load(tx)?;
+    let status = find_status(&statuses, &report.status)?;
+    let pending = statuses.default_of(OrderState::Pending)?;
     let (mut order, created) =
-        Order::find_or_insert(tx, report.account, &report.reference, &pending, cx.now)?;
-    let existing = OrderLine::of_orders(tx, &[order.id])?;
+        Order::find_or_insert(tx, report.account, &report.reference, pending, cx.now)?;
+    let existing = match created {
+        true => Vec::new(),
+        false => OrderLine::of_orders(tx, &[order.id])?,
+    };
     let lines = check_lines(tx, how.unknown_sku, &report.lines, &existing)?;
     if report.occurred_at.is_some() && report.occurred_at < order.occurred_at {
-        return Ok((order.id, false));
+        return Ok((order, false));
     }
     let before = order.clone();
     if let Some(customer) = &report.customer {
@@ -107,14 +111,18 @@ pub(crate) fn report_order(
     order.extra = report.extra.clone();
     order.occurred_at = report.occurred_at.or(order.occurred_at);
     let lines_changed = save_lines(tx, &order, existing, lines, cx.now)?;
-    move_order(tx, cx, &how.mint, &mut order, Some(&status))?;
+    let going = Going {
+        cx,
+        mint: &how.mint,
+        statuses: &statuses,
+    };
+    move_order(tx, &going, &mut order, Some(status))?;
     let saved = match (created, lines_changed) {
         (true, _) => Saved::New,
         (false, true) => Saved::WithLines,
         (false, false) => Saved::Alone,
     };
-    finish(tx, cx, order, &before, saved)?;
-    Ok((before.id, created))
+    Ok((finish(tx, cx, order, &before, saved)?, created))
 }
 
 /// Changes an order's own members.
@@ -127,13 +135,14 @@ pub(crate) fn patch_order(
     mint: &Mint,
     name: &OrderName,
     patch: &OrderPatch,
-) -> Result<OrderId> {
+) -> Result<Order> {
     let mut order = lock(tx, name)?;
     let before = order.clone();
+    let statuses = OrderStatuses::load(tx)?;
     let status = patch
         .status
         .as_deref()
-        .map(|id| find_status(tx, id))
+        .map(|id| find_status(&statuses, id))
         .transpose()?;
     if let Some(method) = &patch.payment_method {
         order.payment_method.clone_from(method);
@@ -141,16 +150,17 @@ pub(crate) fn patch_order(
     if let Some(extra) = &patch.extra {
         order.extra = extra.clone();
     }
-    if status
-        .as_ref()
-        .is_some_and(|status| status.id != order.reported_status)
-    {
+    if status.is_some_and(|status| status.id != order.reported_status) {
         // It happens now: a report of something earlier comes too late.
         order.occurred_at = order.occurred_at.max(Some(cx.now));
     }
-    move_order(tx, cx, mint, &mut order, status.as_ref())?;
-    finish(tx, cx, order, &before, Saved::Alone)?;
-    Ok(before.id)
+    let going = Going {
+        cx,
+        mint,
+        statuses: &statuses,
+    };
+    move_order(tx, &going, &mut order, status)?;
+    finish(tx, cx, order, &before, Saved::Alone)
 }
 
 /// Goes on with what the order is owed, because somebody asks to; also when its lines came to need
@@ -163,7 +173,7 @@ pub(crate) fn issue_again(
     cx: &Context,
     mint: &Mint,
     name: &OrderName,
-) -> Result<OrderId> {
+) -> Result<Order> {
     let mut order = lock(tx, name)?;
     if !order.state.is_paid() {
         let detail = format!(
@@ -174,9 +184,14 @@ pub(crate) fn issue_again(
     }
     let before = order.clone();
     want_keys_if_owed(tx, cx, &mut order)?;
-    move_order(tx, cx, mint, &mut order, None)?;
-    finish(tx, cx, order, &before, Saved::Alone)?;
-    Ok(before.id)
+    let statuses = OrderStatuses::load(tx)?;
+    let going = Going {
+        cx,
+        mint,
+        statuses: &statuses,
+    };
+    move_order(tx, &going, &mut order, None)?;
+    finish(tx, cx, order, &before, Saved::Alone)
 }
 
 /// Follows what staff did by hand with the keys of an order whose row the caller holds.
@@ -186,7 +201,8 @@ pub(crate) fn issue_again(
 pub(crate) fn follow_keys(tx: &mut DbConnection, cx: &Context, mut order: Order) -> Result<()> {
     let before = order.clone();
     follow_hand(tx, cx, &mut order)?;
-    finish(tx, cx, order, &before, Saved::Alone)
+    finish(tx, cx, order, &before, Saved::Alone)?;
+    Ok(())
 }
 
 /// The order of this name.
@@ -221,12 +237,12 @@ fn lock(tx: &mut DbConnection, name: &OrderName) -> Result<Order> {
     Order::lock(tx, id)?.ok_or_else(|| Code::OrderNotFound.into())
 }
 
-fn find_status(conn: &mut DbConnection, id: &str) -> Result<OrderStatus> {
-    if let Some(status) = OrderStatus::find(conn, id)? {
-        return Ok(status);
-    }
-    let detail = format!("`{id}` is none of {}", OrderStatus::ids(conn)?.join(", "));
-    Err(Refusal::wrong("status", "unknown_status", detail).into())
+fn find_status<'a>(statuses: &'a OrderStatuses, id: &str) -> Result<&'a OrderStatus> {
+    let found = statuses.find(id);
+    Ok(found.ok_or_else(|| {
+        let detail = format!("`{id}` is none of {}", statuses.ids().join(", "));
+        Refusal::wrong("status", "unknown_status", detail)
+    })?)
 }
 
 /// What an order is saved with.
@@ -236,16 +252,16 @@ pub(super) enum Saved {
     Alone,
 }
 
-/// Saves the order and writes its event, if anything is new.
+/// Saves the order and writes its event, if anything is new. Returns it as it is stored now.
 pub(super) fn finish(
     tx: &mut DbConnection,
     cx: &Context,
     mut order: Order,
     before: &Order,
     how: Saved,
-) -> Result<()> {
+) -> Result<Order> {
     let action = match how {
-        Saved::Alone if order == *before => return Ok(()),
+        Saved::Alone if order == *before => return Ok(order),
         Saved::New => "order.created",
         Saved::WithLines | Saved::Alone => "order.updated",
     };
@@ -255,5 +271,6 @@ pub(super) fn finish(
     let standing =
         |order: &Order| json!({ "status": order.status, "issue_state": order.issue_state });
     let detail = json!({ "before": standing(before), "after": standing(&order) });
-    events::record(tx, cx, action, Subject::Order(order.id), detail)
+    events::record(tx, cx, action, Subject::Order(order.id), detail)?;
+    Ok(order)
 }

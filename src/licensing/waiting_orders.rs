@@ -2,13 +2,13 @@
 
 use super::context::Context;
 use super::mint::Mint;
-use super::order_progress::{is_hopeless, is_owed_keys, move_order};
+use super::order_progress::{Going, is_hopeless, is_owed_keys, move_order};
 use super::orders::{Saved, finish};
 use super::supply;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::DbConnection;
-use crate::db::models::order::{Order, OrderId, WaitingFor};
+use crate::db::models::order::{Order, OrderId, OrderStatuses, WaitingFor};
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
 use crate::error::Result;
@@ -131,6 +131,13 @@ fn settle_order(tx: &mut DbConnection, cx: &Context, mint: &Mint, id: OrderId) -
 
 fn go_on(tx: &mut DbConnection, cx: &Context, mint: &Mint, mut order: Order) -> Result<()> {
     let before = order.clone();
-    move_order(tx, cx, mint, &mut order, None)?;
-    finish(tx, cx, order, &before, Saved::Alone)
+    let statuses = OrderStatuses::load(tx)?;
+    let going = Going {
+        cx,
+        mint,
+        statuses: &statuses,
+    };
+    move_order(tx, &going, &mut order, None)?;
+    finish(tx, cx, order, &before, Saved::Alone)?;
+    Ok(())
 }

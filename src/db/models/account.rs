@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth, each_backend};
 use crate::db::models::{Columns, column_by_id};
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{accounts, api_tokens};
@@ -183,7 +183,7 @@ impl ApiToken {
         secret_hash: &[u8],
         now: Timestamp,
     ) -> QueryResult<Option<Account>> {
-        accounts::table
+        each_backend!(conn, |inner| accounts::table
             .inner_join(api_tokens::table)
             .filter(api_tokens::secret_hash.eq(secret_hash))
             .filter(api_tokens::revoked_at.is_null())
@@ -193,8 +193,8 @@ impl ApiToken {
                     .or(api_tokens::expires_at.gt(now)),
             )
             .select(Account::columns())
-            .first(conn)
-            .optional()
+            .first(inner)
+            .optional())
     }
 
     /// Marks the token as revoked; `None` when there is no such token. A repeat keeps the first time.

@@ -3,11 +3,13 @@
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::connection::{DbConnection, MultiBackend, each_backend};
+use crate::db::models::Columns;
 use crate::db::models::account::AccountId;
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{customers, keys, orders};
 use crate::db::types::row_id;
+use crate::db::update::update;
 
 row_id! {
     /// The id of a customer.
@@ -31,6 +33,16 @@ pub(crate) struct Customer {
     pub erased_at: Option<Timestamp>,
 }
 
+/// A customer about to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewCustomer<'a> {
+    pub account: AccountId,
+    pub reference: Option<&'a str>,
+    pub email: Option<&'a str>,
+    pub name: Option<&'a str>,
+    pub locale: Option<&'a str>,
+}
+
 /// Which customers a list shows; every condition that is set must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CustomerFilter {
@@ -42,7 +54,7 @@ pub(crate) struct CustomerFilter {
 
 impl Customer {
     pub(crate) fn find(conn: &mut DbConnection, id: CustomerId) -> QueryResult<Option<Self>> {
-        Self::query().find(id).first(conn).optional()
+        each_backend!(conn, |inner| Self::query().find(id).first(inner).optional())
     }
 
     /// The customer, locked until the transaction ends where the database locks rows. (Not FOR UPDATE,
@@ -58,7 +70,11 @@ impl Customer {
     }
 
     pub(crate) fn find_many(conn: &mut DbConnection, ids: &[CustomerId]) -> QueryResult<Vec<Self>> {
-        Self::query().filter(customers::id.eq_any(ids)).load(conn)
+        match ids {
+            [] => Ok(Vec::new()),
+            [one] => Ok(Self::find(conn, *one)?.into_iter().collect()),
+            many => Self::query().filter(customers::id.eq_any(many)).load(conn),
+        }
     }
 
     /// A shop's customer by its reference or, for customers without one, by e-mail regardless of case.
@@ -68,24 +84,24 @@ impl Customer {
         reference: Option<&str>,
         email: Option<&str>,
     ) -> QueryResult<Option<Self>> {
-        let query = Self::query()
-            .filter(customers::account_id.eq(account))
-            .into_boxed();
-        match (reference, email) {
-            (Some(reference), _) => query
-                .filter(customers::ref_.eq(reference))
-                .first(conn)
-                .optional(),
-            (None, Some(email)) => query
-                .filter(
-                    customers::ref_
-                        .is_null()
-                        .and(customers::email_folded.eq(fold(email))),
-                )
-                .first(conn)
-                .optional(),
-            (None, None) => Ok(None),
-        }
+        each_backend!(conn, |inner| {
+            let of_shop = Self::query().filter(customers::account_id.eq(account));
+            match (reference, email) {
+                (Some(reference), _) => of_shop
+                    .filter(customers::ref_.eq(reference))
+                    .first(inner)
+                    .optional(),
+                (None, Some(email)) => of_shop
+                    .filter(
+                        customers::ref_
+                            .is_null()
+                            .and(customers::email_folded.eq(fold(email))),
+                    )
+                    .first(inner)
+                    .optional(),
+                (None, None) => Ok(None),
+            }
+        })
     }
 
     /// Customers of any shop with this e-mail or reference.
@@ -119,41 +135,39 @@ impl Customer {
         query.order(customers::id).limit(2).load(conn)
     }
 
-    /// Makes the customer unless a simultaneous report did.
+    /// Makes the customer; `None` when there is one of this name.
     pub(crate) fn insert(
         conn: &mut DbConnection,
-        account: AccountId,
-        reference: Option<&str>,
-        email: Option<&str>,
+        new: &NewCustomer<'_>,
         now: Timestamp,
-    ) -> QueryResult<()> {
-        OnBoth(
-            diesel::insert_into(customers::table)
-                .values((
-                    customers::account_id.eq(account),
-                    customers::ref_.eq(reference),
-                    customers::email.eq(email),
-                    customers::email_folded.eq(email.map(fold)),
-                    customers::created_at.eq(now),
-                    customers::updated_at.eq(now),
-                ))
-                .on_conflict_do_nothing(),
-        )
-        .execute(conn)
-        .map(drop)
+    ) -> QueryResult<Option<Self>> {
+        each_backend!(conn, |inner| diesel::insert_into(customers::table)
+            .values((
+                customers::account_id.eq(new.account),
+                customers::ref_.eq(new.reference),
+                customers::email.eq(new.email),
+                customers::email_folded.eq(new.email.map(fold)),
+                customers::name.eq(new.name),
+                customers::locale.eq(new.locale),
+                customers::created_at.eq(now),
+                customers::updated_at.eq(now),
+            ))
+            .on_conflict_do_nothing()
+            .returning(Self::columns())
+            .get_result(inner)
+            .optional())
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection, now: Timestamp) -> QueryResult<()> {
-        diesel::update(customers::table.find(self.id))
-            .set((
-                customers::email.eq(&self.email),
-                customers::email_folded.eq(self.email.as_deref().map(fold)),
-                customers::name.eq(&self.name),
-                customers::locale.eq(&self.locale),
-                customers::updated_at.eq(now),
-            ))
-            .execute(conn)
-            .map(drop)
+        let changes = (
+            customers::email.eq(&self.email),
+            customers::email_folded.eq(self.email.as_deref().map(fold)),
+            customers::name.eq(&self.name),
+            customers::locale.eq(&self.locale),
+            customers::updated_at.eq(now),
+        );
+        let saving = update(customers::table, changes, customers::id.eq(self.id));
+        each_backend!(conn, |inner| saving.execute(inner)).map(drop)
     }
 
     /// Blanks what the row says of a person.

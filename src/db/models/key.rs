@@ -17,6 +17,7 @@ use crate::db::models::retired_text::RetiredText;
 use crate::db::models::sequence::SequenceId;
 use crate::db::schema::{keys, lots, sequences, stock};
 use crate::db::types::{JsonObject, row_id, word_enum};
+use crate::db::update::update;
 
 row_id! {
     /// The id of a key; the middle part of its number.
@@ -134,15 +135,20 @@ pub(crate) struct Assignment {
 
 impl Key {
     pub(crate) fn find(conn: &mut DbConnection, id: KeyId) -> QueryResult<Option<Self>> {
-        Self::published()
+        each_backend!(conn, |inner| Self::published()
             .filter(keys::id.eq(id))
             .select(Self::columns())
-            .first(conn)
-            .optional()
+            .first(inner)
+            .optional())
     }
 
     /// The keys of these ids, in the order of the ids.
     pub(crate) fn find_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
+        match ids {
+            [] => return Ok(Vec::new()),
+            [one] => return Ok(Self::find(conn, *one)?.into_iter().collect()),
+            _ => {}
+        }
         Self::published()
             .filter(keys::id.eq_any(ids))
             .order(keys::id)
@@ -163,7 +169,9 @@ impl Key {
 
     /// As [`Key::find_many`], locked one after the other in the order of their ids.
     pub(crate) fn lock_many(conn: &mut DbConnection, ids: &[KeyId]) -> QueryResult<Vec<Self>> {
-        if let DbConnection::Postgres(inner) = conn {
+        if let DbConnection::Postgres(inner) = conn
+            && !ids.is_empty()
+        {
             let locked = keys::table
                 .filter(keys::id.eq_any(ids))
                 .order(keys::id)
@@ -187,11 +195,16 @@ impl Key {
 
     /// The keys of an order, in the order in which they were issued.
     pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
-        Self::published()
-            .filter(keys::order_id.eq_any(orders.iter().map(|id| Some(*id))))
-            .order(keys::id)
-            .select(Self::columns())
-            .load(conn)
+        each_backend!(conn, |inner| {
+            let in_order = Self::published().order(keys::id).select(Self::columns());
+            match orders {
+                [] => Ok(Vec::new()),
+                [one] => in_order.filter(keys::order_id.eq(one)).load(inner),
+                many => in_order
+                    .filter(keys::order_id.eq_any(many.iter().map(|id| Some(*id))))
+                    .load(inner),
+            }
+        })
     }
 
     /// The highest id of a key; 0 when there is none.
@@ -263,12 +276,19 @@ impl Key {
         ids: &[KeyId],
         assignment: &Assignment,
     ) -> QueryResult<bool> {
-        let free = keys::table.filter(keys::id.eq_any(ids)).filter(
+        let is_free = || {
             keys::assigned_at
                 .is_null()
-                .and(keys::status.eq(KeyStatus::Active)),
-        );
-        Ok(diesel::update(free).set(assignment).execute(conn)? == ids.len())
+                .and(keys::status.eq(KeyStatus::Active))
+        };
+        let assigned = if let [one] = ids {
+            let assigning = update(keys::table, assignment, keys::id.eq(one).and(is_free()));
+            each_backend!(conn, |inner| assigning.execute(inner))?
+        } else {
+            let keys = keys::table.filter(keys::id.eq_any(ids)).filter(is_free());
+            diesel::update(keys).set(assignment).execute(conn)?
+        };
+        Ok(assigned == ids.len())
     }
 
     /// Deletes up to `slice` keys of a sequence that were never assigned; returns how many went.

@@ -8,39 +8,39 @@ use crate::db::models::key::{Key, KeyId};
 use crate::db::models::lot::LotId;
 use crate::db::models::stock::StockRow;
 use crate::db::schema::{keys, stock};
+use crate::db::update::update;
 
 impl Key {
     /// Writes what may change of a key. The caller holds its row.
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::update(keys::table.find(self.id))
-            .set((
-                (
-                    keys::sequence_id.eq(self.sequence_id),
-                    keys::product_id.eq(self.product_id),
-                    keys::lot_id.eq(self.lot_id),
-                    keys::order_id.eq(self.order_id),
-                    keys::order_line_id.eq(self.order_line_id),
-                    keys::customer_id.eq(self.customer_id),
-                    keys::number_prefix.eq(&self.number_prefix),
-                    keys::max_activations.eq(self.max_activations),
-                    keys::expires_at.eq(self.expires_at),
-                    keys::valid_for_days.eq(self.valid_for_days),
-                    keys::extra.eq(&self.extra),
-                ),
-                (
-                    keys::status.eq(self.status),
-                    keys::status_before.eq(self.status_before),
-                    keys::disabled_by_order.eq(self.disabled_by_order),
-                    keys::assigned_at.eq(self.assigned_at),
-                    keys::delivered_at.eq(self.delivered_at),
-                    keys::revoked_at.eq(self.revoked_at),
-                    keys::suspended_at.eq(self.suspended_at),
-                    keys::terminated_at.eq(self.terminated_at),
-                    keys::updated_at.eq(self.updated_at),
-                ),
-            ))
-            .execute(conn)
-            .map(drop)
+        let changes = (
+            (
+                keys::sequence_id.eq(self.sequence_id),
+                keys::product_id.eq(self.product_id),
+                keys::lot_id.eq(self.lot_id),
+                keys::order_id.eq(self.order_id),
+                keys::order_line_id.eq(self.order_line_id),
+                keys::customer_id.eq(self.customer_id),
+                keys::number_prefix.eq(&self.number_prefix),
+                keys::max_activations.eq(self.max_activations),
+                keys::expires_at.eq(self.expires_at),
+                keys::valid_for_days.eq(self.valid_for_days),
+                keys::extra.eq(&self.extra),
+            ),
+            (
+                keys::status.eq(self.status),
+                keys::status_before.eq(self.status_before),
+                keys::disabled_by_order.eq(self.disabled_by_order),
+                keys::assigned_at.eq(self.assigned_at),
+                keys::delivered_at.eq(self.delivered_at),
+                keys::revoked_at.eq(self.revoked_at),
+                keys::suspended_at.eq(self.suspended_at),
+                keys::terminated_at.eq(self.terminated_at),
+                keys::updated_at.eq(self.updated_at),
+            ),
+        );
+        let saving = update(keys::table, changes, keys::id.eq(self.id));
+        each_backend!(conn, |inner| saving.execute(inner)).map(drop)
     }
 
     /// Deletes a key that was never assigned. The caller holds its row, and has taken it out of stock.
@@ -92,9 +92,9 @@ impl Key {
 }
 
 impl StockRow {
-    /// Takes a key out of stock, if it is there: one that has expired may have gone already.
-    pub(crate) fn remove(&self, conn: &mut DbConnection) -> QueryResult<()> {
+    /// Takes a key out of stock; whether it was there: one that has expired may have gone already.
+    pub(crate) fn remove(&self, conn: &mut DbConnection) -> QueryResult<bool> {
         let row = stock::table.find((self.sequence_id, self.product_id, self.lot_id, self.key_id));
-        each_backend!(conn, |inner| diesel::delete(row).execute(inner)).map(drop)
+        Ok(each_backend!(conn, |inner| diesel::delete(row).execute(inner))? == 1)
     }
 }

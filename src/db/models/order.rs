@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::connection::{DbConnection, MultiBackend, each_backend};
 use crate::db::models::account::AccountId;
-use crate::db::models::column_by_id;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::product::ProductId;
 use crate::db::models::sequence::SequenceId;
+use crate::db::models::{Columns, column_by_id};
 use crate::db::page::{Cursor, PageRequest, Paged};
 use crate::db::schema::{accounts, order_lines, order_statuses, orders, products};
 use crate::db::types::{JsonObject, row_id, word_enum};
+use crate::db::update::update;
 
 row_id! {
     /// The id of an order.
@@ -62,7 +63,13 @@ word_enum! {
 pub(crate) struct OrderStatus {
     pub id: String,
     pub state: OrderState,
+    /// Whether orders that come to this state by themselves get this status.
+    pub is_default: bool,
 }
+
+/// The statuses that are configured: a handful, read at once.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderStatuses(Vec<OrderStatus>);
 
 /// What a shop reported.
 #[derive(Clone, Debug, PartialEq, HasQuery, Identifiable, AsChangeset)]
@@ -97,26 +104,28 @@ pub(crate) struct OrderFilter {
     pub sku: Option<String>,
 }
 
-impl OrderStatus {
-    pub(crate) fn find(conn: &mut DbConnection, id: &str) -> QueryResult<Option<Self>> {
-        Self::query().find(id).first(conn).optional()
-    }
-
-    pub(crate) fn default_of(conn: &mut DbConnection, state: OrderState) -> QueryResult<Self> {
-        Self::query()
-            .filter(
-                order_statuses::state
-                    .eq(state)
-                    .and(order_statuses::is_default),
-            )
-            .first(conn)
-    }
-
-    pub(crate) fn ids(conn: &mut DbConnection) -> QueryResult<Vec<String>> {
-        order_statuses::table
+impl OrderStatuses {
+    pub(crate) fn load(conn: &mut DbConnection) -> QueryResult<Self> {
+        each_backend!(conn, |inner| OrderStatus::query()
             .order(order_statuses::id)
-            .select(order_statuses::id)
-            .load(conn)
+            .load(inner))
+        .map(Self)
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<&OrderStatus> {
+        self.0.iter().find(|status| status.id == id)
+    }
+
+    /// The status of orders that come to this state by themselves. Every state has one.
+    pub(crate) fn default_of(&self, state: OrderState) -> QueryResult<&OrderStatus> {
+        let mut all = self.0.iter();
+        all.find(|status| status.state == state && status.is_default)
+            .ok_or(diesel::result::Error::NotFound)
+    }
+
+    /// In alphabetical order.
+    pub(crate) fn ids(&self) -> Vec<&str> {
+        self.0.iter().map(|status| status.id.as_str()).collect()
     }
 }
 
@@ -152,23 +161,26 @@ impl Order {
         pending: &OrderStatus,
         now: Timestamp,
     ) -> QueryResult<(Self, bool)> {
-        let made = OnBoth(
-            diesel::insert_into(orders::table)
-                .values((
-                    orders::account_id.eq(account),
-                    orders::ref_.eq(reference),
-                    orders::status.eq(&pending.id),
-                    orders::state.eq(OrderState::Pending),
-                    orders::reported_status.eq(&pending.id),
-                    orders::issue_state.eq(IssueState::None),
-                    orders::revision.eq(0i64),
-                    orders::extra.eq(JsonObject::default()),
-                    orders::created_at.eq(now),
-                    orders::updated_at.eq(now),
-                ))
-                .on_conflict_do_nothing(),
-        )
-        .execute(conn)?;
+        let made = each_backend!(conn, |inner| diesel::insert_into(orders::table)
+            .values((
+                orders::account_id.eq(account),
+                orders::ref_.eq(reference),
+                orders::status.eq(&pending.id),
+                orders::state.eq(OrderState::Pending),
+                orders::reported_status.eq(&pending.id),
+                orders::issue_state.eq(IssueState::None),
+                orders::revision.eq(0i64),
+                orders::extra.eq(JsonObject::default()),
+                orders::created_at.eq(now),
+                orders::updated_at.eq(now),
+            ))
+            .on_conflict_do_nothing()
+            .returning(Self::columns())
+            .get_result(inner)
+            .optional())?;
+        if let Some(order) = made {
+            return Ok((order, true));
+        }
         let id = orders::table
             .filter(
                 orders::account_id
@@ -177,10 +189,13 @@ impl Order {
             )
             .select(orders::id)
             .first(conn)?;
-        Ok((
-            Self::lock(conn, id)?.ok_or(diesel::result::Error::NotFound)?,
-            made == 1,
-        ))
+        let order = Self::lock(conn, id)?.ok_or(diesel::result::Error::NotFound)?;
+        Ok((order, false))
+    }
+
+    /// Whether it was first reported in this very transaction: it has no lines and no keys yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.revision == 0
     }
 
     /// The order, locked until the transaction ends where the database locks rows.
@@ -201,15 +216,17 @@ impl Order {
         reference: &str,
     ) -> QueryResult<Vec<Self>> {
         // Two queries, as the text of one put together at run time would be prepared each time.
-        let named = Self::query().filter(orders::ref_.eq(reference));
-        match account {
-            Some(account) => named
-                .filter(orders::account_id.eq(account))
-                .order(orders::id)
-                .limit(2)
-                .load(conn),
-            None => named.order(orders::id).limit(2).load(conn),
-        }
+        each_backend!(conn, |inner| {
+            let named = Self::query().filter(orders::ref_.eq(reference));
+            match account {
+                Some(account) => named
+                    .filter(orders::account_id.eq(account))
+                    .order(orders::id)
+                    .limit(2)
+                    .load(inner),
+                None => named.order(orders::id).limit(2).load(inner),
+            }
+        })
     }
 
     /// The orders of this reference, in any shop.
@@ -251,17 +268,13 @@ impl Order {
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::update(orders::table.find(self.id))
-            .set(self)
-            .execute(conn)
-            .map(drop)
+        let saving = update(orders::table, self, orders::id.eq(self.id));
+        each_backend!(conn, |inner| saving.execute(inner)).map(drop)
     }
 
     pub(crate) fn shop_name(&self, conn: &mut DbConnection) -> QueryResult<String> {
-        accounts::table
-            .find(self.account_id)
-            .select(accounts::name)
-            .first(conn)
+        let name = accounts::table.find(self.account_id).select(accounts::name);
+        each_backend!(conn, |inner| name.first(inner))
     }
 
     /// Paid orders that wait for keys of this sequence or this product, oldest first, after the place

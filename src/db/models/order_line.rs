@@ -3,12 +3,13 @@
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::{DbConnection, MultiBackend};
+use crate::db::connection::{DbConnection, MultiBackend, each_backend};
 use crate::db::models::Columns;
 use crate::db::models::order::OrderId;
 use crate::db::models::product::ProductId;
 use crate::db::schema::order_lines;
 use crate::db::types::{JsonObject, row_id};
+use crate::db::update::update;
 
 row_id! {
     /// The id of an order line.
@@ -50,14 +51,19 @@ pub(crate) struct NewOrderLine {
 impl OrderLine {
     /// The lines of the orders, removed ones included, in the shop's order.
     pub(crate) fn of_orders(conn: &mut DbConnection, orders: &[OrderId]) -> QueryResult<Vec<Self>> {
-        Self::query()
-            .filter(order_lines::order_id.eq_any(orders))
-            .order((
-                order_lines::order_id,
-                order_lines::position,
-                order_lines::id,
-            ))
-            .load(conn)
+        let order = (
+            order_lines::order_id,
+            order_lines::position,
+            order_lines::id,
+        );
+        each_backend!(conn, |inner| {
+            let lines = Self::query().order(order);
+            match orders {
+                [] => Ok(Vec::new()),
+                [one] => lines.filter(order_lines::order_id.eq(one)).load(inner),
+                many => lines.filter(order_lines::order_id.eq_any(many)).load(inner),
+            }
+        })
     }
 
     /// The line of an order that a product stands on; not one that was removed.
@@ -80,16 +86,14 @@ impl OrderLine {
     }
 
     pub(crate) fn insert(conn: &mut DbConnection, line: &NewOrderLine) -> QueryResult<Self> {
-        diesel::insert_into(order_lines::table)
+        each_backend!(conn, |inner| diesel::insert_into(order_lines::table)
             .values(line)
             .returning(Self::columns())
-            .get_result(conn)
+            .get_result(inner))
     }
 
     pub(crate) fn save(&self, conn: &mut DbConnection) -> QueryResult<()> {
-        diesel::update(order_lines::table.find(self.id))
-            .set(self)
-            .execute(conn)
-            .map(drop)
+        let saving = update(order_lines::table, self, order_lines::id.eq(self.id));
+        each_backend!(conn, |inner| saving.execute(inner)).map(drop)
     }
 }

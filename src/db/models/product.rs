@@ -6,7 +6,7 @@ use std::ops::Deref;
 use diesel::prelude::*;
 
 use crate::clock::Timestamp;
-use crate::db::connection::{DbConnection, MultiBackend, OnBoth};
+use crate::db::connection::{DbConnection, MultiBackend, OnBoth, each_backend};
 use crate::db::models::column_by_id;
 use crate::db::models::generator::GeneratorId;
 use crate::db::models::sequence::SequenceId;
@@ -86,14 +86,23 @@ impl Deref for Product {
 
 impl Product {
     pub(crate) fn find(conn: &mut DbConnection, id: ProductId) -> QueryResult<Self> {
-        Self::query().find(id).first(conn)
+        each_backend!(conn, |inner| Self::query().find(id).first(inner))
+    }
+
+    /// Those of these ids.
+    pub(crate) fn find_all(conn: &mut DbConnection, ids: &[ProductId]) -> QueryResult<Vec<Self>> {
+        match ids {
+            [] => Ok(Vec::new()),
+            [one] => Ok(vec![Self::find(conn, *one)?]),
+            many => Self::query().filter(products::id.eq_any(many)).load(conn),
+        }
     }
 
     pub(crate) fn find_by_sku(conn: &mut DbConnection, sku: &str) -> QueryResult<Option<Self>> {
-        Self::query()
+        each_backend!(conn, |inner| Self::query()
             .filter(products::sku.eq(sku))
-            .first(conn)
-            .optional()
+            .first(inner)
+            .optional())
     }
 
     /// As [`Product::find_by_sku`], held until this transaction ends against other edits.
@@ -125,7 +134,11 @@ impl Product {
     }
 
     pub(crate) fn find_many(conn: &mut DbConnection, skus: &[String]) -> QueryResult<Vec<Self>> {
-        Self::query().filter(products::sku.eq_any(skus)).load(conn)
+        match skus {
+            [] => Ok(Vec::new()),
+            [one] => Ok(Self::find_by_sku(conn, one)?.into_iter().collect()),
+            many => Self::query().filter(products::sku.eq_any(many)).load(conn),
+        }
     }
 
     /// The skus of the products.

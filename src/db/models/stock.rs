@@ -111,6 +111,9 @@ impl StockRow {
 
     /// Takes the rows out of stock; `false` when one was not there any more.
     pub(crate) fn take(conn: &mut DbConnection, rows: &[Self]) -> QueryResult<bool> {
+        if let [one] = rows {
+            return one.remove(conn);
+        }
         let mut by_lot: BTreeMap<_, Vec<i64>> = BTreeMap::new();
         for row in rows {
             let lot = (row.sequence_id, row.product_id, row.lot_id);
@@ -211,11 +214,11 @@ impl StockRow {
 
 /// The ids of published lots as open intervals between the few that are not published.
 fn published_ranges(conn: &mut DbConnection) -> QueryResult<Vec<(LotId, LotId)>> {
-    let unpublished: Vec<LotId> = lots::table
+    let unpublished: Vec<LotId> = each_backend!(conn, |inner| lots::table
         .filter(lots::published_at.is_null())
         .order(lots::id)
         .select(lots::id)
-        .load(conn)?;
+        .load(inner))?;
     let from = std::iter::once(LotId(i64::MIN)).chain(unpublished.iter().copied());
     let to = unpublished
         .iter()
