@@ -157,7 +157,21 @@ impl Db {
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        off_thread(move || inner.read(run)).await
+        off_thread(move || inner.read(|conn| snapshot::read(conn, &run))).await
+    }
+
+    /// As [`Db::read`], for one statement, which sees one state of the database by itself: what it saves
+    /// is telling the server where it begins and ends.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub(crate) async fn read_one<T, F>(&self, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        off_thread(move || inner.read(|conn| snapshot::read_one(conn, &run))).await
     }
 
     /// Looks a key up, as it stands in the database now.
@@ -235,7 +249,7 @@ impl Db {
 }
 
 impl Inner {
-    fn read<T>(&self, run: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+    fn read<T>(&self, run: impl Fn(&mut DbConnection) -> snapshot::Read<T>) -> Result<T> {
         // A pooled connection whose server went away is found dead by the first read on it.
         for _ in 0..POOL {
             let mut pooled = self
@@ -243,7 +257,7 @@ impl Inner {
                 .get()
                 .map_err(|_| Error::Unavailable("no database connection in time"))?;
             pooled.broken = true;
-            match snapshot::read(&mut pooled.conn, &run) {
+            match run(&mut pooled.conn) {
                 snapshot::Read::Done(result) => {
                     pooled.broken = false;
                     return result;

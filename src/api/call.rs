@@ -125,7 +125,7 @@ async fn authenticate(app: &App, secret: &str, client: Client, now: Timestamp) -
     let presented = secret.to_owned();
     let account = app
         .db
-        .read(move |conn| accounts::authenticate(conn, &presented, now))
+        .read_one(move |conn| accounts::authenticate(conn, &presented, now))
         .await;
     let outcome = match &account {
         Ok(_) => Outcome::Good,

@@ -4,6 +4,7 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 
 use super::connection::DbConnection;
+use super::failure::{Severity, severity};
 use crate::error::{Error, Result};
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
@@ -29,6 +30,17 @@ pub(super) fn read<T>(
     match <Transactions as TransactionManager<DbConnection>>::rollback_transaction(conn) {
         Ok(()) => Read::Done(result),
         Err(error) => Read::ConnectionLost(result.err().unwrap_or(error.into())),
+    }
+}
+
+/// Runs `run`, which is one statement, without a transaction around it.
+pub(super) fn read_one<T>(
+    conn: &mut DbConnection,
+    run: impl Fn(&mut DbConnection) -> Result<T>,
+) -> Read<T> {
+    match run(conn) {
+        Err(error) if severity(&error) != Severity::Statement => Read::ConnectionLost(error),
+        result => Read::Done(result),
     }
 }
 

@@ -147,6 +147,9 @@ fn make_missing(
     mut claimed: BTreeMap<ProductId, Claimed>,
     now: Timestamp,
 ) -> Result<Result<BTreeMap<ProductId, Claimed>, Shortage>> {
+    if claimed.values().all(|claimed| claimed.to_make.is_none()) {
+        return Ok(Ok(claimed));
+    }
     let tried = tx.transaction(|tx| {
         for (id, claimed) in &mut claimed {
             let need = needs.iter().find(|need| need.product.id == *id);

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::issue::{MAX_KEYS_PER_ORDER, keys_needed};
+use super::issue::{LineWithProduct, MAX_KEYS_PER_ORDER, keys_needed};
 use super::orders::LineReport;
 use crate::clock::Timestamp;
 use crate::config::UnknownSku;
 use crate::db::DbConnection;
 use crate::db::models::order::Order;
 use crate::db::models::order_line::{NewOrderLine, OrderLine};
-use crate::db::models::product::{Product, ProductId, ProductStatus};
+use crate::db::models::product::{Product, ProductStatus};
 use crate::db::types::JsonObject;
 use crate::error::{FieldError, Refusal, Result};
 
@@ -23,7 +23,7 @@ const MAX_QUANTITY: i64 = 1_000_000;
 pub(crate) struct CheckedLine {
     reference: String,
     sku: String,
-    product: Option<ProductId>,
+    product: Option<Product>,
     quantity: i64,
     managed: bool,
     extra: JsonObject,
@@ -105,19 +105,19 @@ impl Check<'_> {
         CheckedLine {
             reference,
             sku: line.sku.clone(),
+            managed: product.is_some(),
             product,
             quantity: line.quantity,
-            managed: product.is_some(),
             extra: line.extra.clone(),
         }
     }
 
     /// The product of a managed line, which must be one that can be bought.
-    fn settle_product(&mut self, index: usize, line: &LineReport) -> Option<ProductId> {
+    fn settle_product(&mut self, index: usize, line: &LineReport) -> Option<Product> {
         if !line.managed {
             return None;
         }
-        let Some(product) = self.products.get(&line.sku) else {
+        let Some(product) = self.products.get(&line.sku).cloned() else {
             if self.unknown_sku == UnknownSku::Refuse {
                 let detail = format!("there is no product `{}`", line.sku);
                 self.refuse(index, "sku", "unknown_product", detail);
@@ -127,7 +127,7 @@ impl Check<'_> {
         let id = product.id;
         self.keys = self
             .keys
-            .saturating_add(keys_needed(product, line.quantity));
+            .saturating_add(keys_needed(&product, line.quantity));
         let bought_before = self.existing.iter().any(|line| line.product_id == Some(id));
         if product.status == ProductStatus::Draft && !bought_before {
             let detail = format!(
@@ -136,7 +136,7 @@ impl Check<'_> {
             );
             self.refuse(index, "sku", "product_is_draft", detail);
         }
-        Some(id)
+        Some(product)
     }
 
     /// The shop's name for the line, or its sku, or the sku with the first number that is free.
@@ -164,8 +164,17 @@ impl Check<'_> {
     }
 }
 
-/// Stores the lines as reported; says whether that changed anything. Lines that the report leaves out
-/// are marked as removed; their keys stay [UC-19].
+/// The lines of an order as they are stored now.
+#[derive(Debug)]
+pub(crate) struct SavedLines {
+    /// Those that the report names.
+    pub lines: Vec<LineWithProduct>,
+    /// Whether storing them changed anything.
+    pub changed: bool,
+}
+
+/// Stores the lines as reported. Lines that the report leaves out are marked as removed; their keys stay
+/// [UC-19].
 ///
 /// # Errors
 /// The database's.
@@ -175,17 +184,19 @@ pub(crate) fn save_lines(
     existing: Vec<OrderLine>,
     reported: Vec<CheckedLine>,
     now: Timestamp,
-) -> Result<bool> {
+) -> Result<SavedLines> {
     let mut left: HashMap<String, OrderLine> = existing
         .into_iter()
         .map(|line| (line.reference.clone(), line))
         .collect();
     let mut changed = false;
+    let mut lines = Vec::with_capacity(reported.len());
     for (position, line) in (0..).zip(reported) {
-        if let Some(stored) = left.remove(&line.reference) {
+        let product_id = line.product.as_ref().map(|product| product.id);
+        let stored = if let Some(stored) = left.remove(&line.reference) {
             let updated = OrderLine {
                 position,
-                product_id: line.product,
+                product_id,
                 sku: line.sku,
                 quantity: line.quantity,
                 managed: line.managed,
@@ -197,20 +208,25 @@ pub(crate) fn save_lines(
                 updated.save(tx)?;
                 changed = true;
             }
+            updated
         } else {
             let new = NewOrderLine {
                 order_id: order.id,
                 reference: line.reference,
                 position,
-                product_id: line.product,
+                product_id,
                 sku: line.sku,
                 quantity: line.quantity,
                 managed: line.managed,
                 extra: line.extra,
             };
-            OrderLine::insert(tx, &new)?;
             changed = true;
-        }
+            OrderLine::insert(tx, &new)?
+        };
+        lines.push(LineWithProduct {
+            line: stored,
+            product: line.product,
+        });
     }
     for line in left.into_values().filter(|line| line.removed_at.is_none()) {
         OrderLine {
@@ -220,5 +236,5 @@ pub(crate) fn save_lines(
         .save(tx)?;
         changed = true;
     }
-    Ok(changed)
+    Ok(SavedLines { lines, changed })
 }

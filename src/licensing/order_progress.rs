@@ -29,7 +29,7 @@ pub(crate) struct Going<'a> {
 }
 
 /// Moves the order to a newly reported status, if there is one, and goes on with what it is owed. The
-/// caller holds the order's row and saves it.
+/// caller holds the order's row and saves it; `lines` are read where the caller does not know them.
 ///
 /// # Errors
 /// The database's.
@@ -38,6 +38,7 @@ pub(crate) fn move_order(
     going: &Going<'_>,
     order: &mut Order,
     reported: Option<&OrderStatus>,
+    lines: Option<Vec<LineWithProduct>>,
 ) -> Result<()> {
     let Going { cx, mint, statuses } = *going;
     if let Some(status) = reported.filter(|status| status.id != order.reported_status) {
@@ -54,7 +55,10 @@ pub(crate) fn move_order(
     if !order.state.is_paid() {
         return Ok(());
     }
-    let lines = lines_with_products(tx, order.id)?;
+    let lines = match lines {
+        Some(lines) => lines,
+        None => lines_with_products(tx, order.id)?,
+    };
     if matches!(
         order.issue_state,
         IssueState::Wanted | IssueState::WaitingStock

@@ -110,19 +110,19 @@ pub(crate) fn report_order(
     order.payment_method.clone_from(&report.payment_method);
     order.extra = report.extra.clone();
     order.occurred_at = report.occurred_at.or(order.occurred_at);
-    let lines_changed = save_lines(tx, &order, existing, lines, cx.now)?;
+    let saved = save_lines(tx, &order, existing, lines, cx.now)?;
     let going = Going {
         cx,
         mint: &how.mint,
         statuses: &statuses,
     };
-    move_order(tx, &going, &mut order, Some(status))?;
-    let saved = match (created, lines_changed) {
+    move_order(tx, &going, &mut order, Some(status), Some(saved.lines))?;
+    let how = match (created, saved.changed) {
         (true, _) => Saved::New,
         (false, true) => Saved::WithLines,
         (false, false) => Saved::Alone,
     };
-    Ok((finish(tx, cx, order, &before, saved)?, created))
+    Ok((finish(tx, cx, order, &before, how)?, created))
 }
 
 /// Changes an order's own members.
@@ -159,7 +159,7 @@ pub(crate) fn patch_order(
         mint,
         statuses: &statuses,
     };
-    move_order(tx, &going, &mut order, status)?;
+    move_order(tx, &going, &mut order, status, None)?;
     finish(tx, cx, order, &before, Saved::Alone)
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn issue_again(
         mint,
         statuses: &statuses,
     };
-    move_order(tx, &going, &mut order, None)?;
+    move_order(tx, &going, &mut order, None, None)?;
     finish(tx, cx, order, &before, Saved::Alone)
 }
 

@@ -137,7 +137,7 @@ fn go_on(tx: &mut DbConnection, cx: &Context, mint: &Mint, mut order: Order) -> 
         mint,
         statuses: &statuses,
     };
-    move_order(tx, &going, &mut order, None)?;
+    move_order(tx, &going, &mut order, None, None)?;
     finish(tx, cx, order, &before, Saved::Alone)?;
     Ok(())
 }

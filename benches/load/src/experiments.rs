@@ -25,6 +25,8 @@ const UNLIMITED: u64 = 16;
 const CONFIGURATION: &str = include_str!("../../../config/default.toml");
 /// MiB that SQLite's pages take beside what is configured: 2 for each of 8 connections that read.
 const READERS_MIB: f64 = 16.0;
+/// Orders that all rounds together may take.
+const ORDERS: u64 = 50_000;
 /// What the server may take beside that.
 const MEMORY_MIB: f64 = 100.0;
 
@@ -389,7 +391,9 @@ fn configured_cache() -> f64 {
 /// Orders of one key: from a pool that was nearly sold out and from one of which nothing was sold, against
 /// activations.
 fn issue(bench: &mut Bench, kind: Kind) -> anyhow::Result<()> {
-    let (pool, gone) = (bench.plan.pool, bench.plan.pool / 10 * 9);
+    let pool = bench.plan.pool;
+    // What is left must outlast the rounds: without stock an order would be something else.
+    let gone = pool - (pool / 10).max(ORDERS);
     let mut site = bench.site(kind, "pool")?;
     site.fill(bench.plan.keys.first().copied().unwrap_or(pool), 1000, 1)?;
     bench.say(format_args!(

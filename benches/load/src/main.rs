@@ -193,7 +193,7 @@ impl Arguments {
             hot: 10_000,
             on_one_key: if self.quick { 10_000 } else { 100_000 }.min(largest),
             // A test that only wants to see it run names few keys.
-            pool: largest.clamp(10_000, if self.quick { 50_000 } else { most }) / 10_000 * 10_000,
+            pool: largest.clamp(200_000, if self.quick { 200_000 } else { most }) / 10_000 * 10_000,
             import: largest.min(most),
             imports: if self.quick { 1 } else { 2 },
             soak: self.soak,

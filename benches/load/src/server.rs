@@ -109,12 +109,12 @@ impl Server {
         self.child.id()
     }
 
-    /// An administrator's API token, made at the command line.
+    /// An API token of this role, made at the command line.
     ///
     /// # Errors
     /// The command's.
-    pub(crate) fn make_token(&self) -> anyhow::Result<String> {
-        let arguments = ["token", "create", "--role", "admin", "--account", "bench"];
+    pub(crate) fn make_token(&self, role: &str) -> anyhow::Result<String> {
+        let arguments = ["token", "create", "--role", role, "--account", role];
         let printed = output(self.setup.command(&arguments), "countersign token create")?;
         Ok(printed.trim().to_owned())
     }

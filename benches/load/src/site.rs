@@ -56,7 +56,8 @@ impl Site {
         let stage = Stage {
             keys: 0,
             tokens: Rc::default(),
-            api_token: server.make_token()?.into(),
+            api_token: server.make_token("admin")?.into(),
+            shop_token: server.make_token("shop")?.into(),
             run: 0,
         };
         Ok(Self {
@@ -102,8 +103,13 @@ impl Site {
     /// # Errors
     /// When an answer is wrong.
     pub(crate) fn make(&mut self, call: Call, count: u64) -> anyhow::Result<()> {
+        let connections = match call {
+            // Each holds a thousand keys: more at once would wait for each other until it is too long.
+            Call::IssueThousand => 4,
+            _ => PREPARING,
+        };
         let mut calls = self.calls(call, Some(count));
-        self.drive(&mut calls, PREPARING)
+        self.drive(&mut calls, connections)
     }
 
     /// Measures calls of one kind, and how much of a processor was somebody else's meanwhile.

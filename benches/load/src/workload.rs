@@ -17,8 +17,10 @@ pub(crate) struct Stage {
     pub(crate) keys: u64,
     /// Tokens of the installations [`hot_installation`] on the first keys, one each.
     pub(crate) tokens: Rc<Vec<String>>,
-    /// An administrator's.
+    /// An administrator's API token.
     pub(crate) api_token: Rc<str>,
+    /// The API token of a shop, which reports orders.
+    pub(crate) shop_token: Rc<str>,
     /// Tells the installations and orders of one run from those of every other.
     pub(crate) run: u64,
 }
@@ -289,7 +291,7 @@ impl Calls {
         }
         self.path
             .push_str(&format!("{:x}-{number}", self.stage.run));
-        let token = Some(&*self.stage.api_token);
+        let token = Some(&*self.stage.shop_token);
         request::write("PUT", &self.path, token, &self.body, request);
         (201, Expected::Order)
     }
