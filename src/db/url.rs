@@ -19,7 +19,7 @@ pub enum DatabaseUrl {
     },
     /// `postgres://…` or `postgresql://…`, as libpq takes it.
     Postgres {
-        /// The URL with what [`DEFAULTS`] has and it does not name.
+        /// The URL, with time-outs added that it does not name.
         url: String,
     },
 }
