@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -22,6 +24,9 @@ use crate::signing::key_file::{KeyFileError, KeyFolder};
 use crate::signing::keyring::Keyring;
 use crate::signing::set_up;
 use crate::signing::vault::Vault;
+
+/// How long the last counts may take at the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
 
 /// The server's state. Use cases of several steps are methods on it, beside the rules they follow.
 #[derive(Debug)]
@@ -165,8 +170,10 @@ impl App {
 
     /// Writes what is held in memory and stops the writer: the last thing before the process ends.
     pub async fn close(&self) {
-        if let Err(error) = self.flush_tally().await {
-            tracing::error!(%error, "the last counts could not be written");
+        match timeout(FLUSH_WITHIN, self.flush_tally()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last counts could not be written"),
+            Err(_) => tracing::error!("the last counts could not be written in time"),
         }
         self.db.stop();
     }

@@ -118,7 +118,7 @@ impl Parts {
         let judged = self
             .standing
             .verdict(Some("editor-pro"), Purpose::Activate, now());
-        judged.is_ok() && self.standing.admit_more(1).is_ok()
+        judged.is_ok() && self.standing.check_limit(1).is_ok()
     }
 }
 

@@ -6,11 +6,14 @@
 //! short ones next to the rule that they serve.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, Result};
 use models::issued_key::{Found, LookUp};
+use patience::Patience;
+use source::Source;
 
 mod check;
 mod connection;
@@ -23,12 +26,14 @@ mod metrics;
 mod migrate;
 pub(crate) mod models;
 mod page;
+mod patience;
 mod pool;
 mod savepoint;
 pub(crate) mod schema;
 mod server;
 mod shared_write;
 mod snapshot;
+mod source;
 mod ticket;
 pub(crate) mod types;
 mod update;
@@ -47,6 +52,10 @@ pub use url::{DatabaseUrl, OpenError};
 /// Connections for reads, and on PostgreSQL as many again for writes.
 const POOL: u32 = 8;
 
+/// How often work that found its connection dead is begun: after a restart of the server every pooled
+/// connection is dead.
+const ATTEMPTS: u32 = POOL + 4;
+
 /// Connections to PostgreSQL that one process uses at most: two pools, and two lanes.
 pub(crate) const CONNECTIONS: u32 = 2 * POOL + 2;
 
@@ -58,7 +67,7 @@ pub struct Db {
 
 #[derive(Debug)]
 struct Inner {
-    url: DatabaseUrl,
+    source: Source,
     readers: pool::Pool,
     look_ups: LookUps,
     writes: Writes,
@@ -101,13 +110,14 @@ impl Db {
                 .thread_name_pattern("db-pool-{}")
                 .build(),
         );
+        let source = Source::of(url.clone());
         let writes = match url {
             // First, so that the file is in WAL mode before anybody reads.
             DatabaseUrl::Sqlite { .. } => {
-                Writes::Sqlite(writer::Writer::start(url.clone(), metrics.clone())?)
+                Writes::Sqlite(writer::Writer::start(source.clone(), metrics.clone())?)
             }
             DatabaseUrl::Postgres { .. } => Writes::Postgres {
-                pool: pool::build(url, Access::Write, POOL, Arc::clone(&threads))?,
+                pool: pool::build(&source, Access::Write, POOL, Arc::clone(&threads))?,
                 metrics: metrics.clone(),
             },
         };
@@ -115,7 +125,7 @@ impl Db {
             DatabaseUrl::Sqlite { .. } => {
                 let size = connection::look_ups_at_once();
                 LookUps::Here(pool::build(
-                    url,
+                    &source,
                     Access::LookUp,
                     size,
                     Arc::clone(&threads),
@@ -126,20 +136,20 @@ impl Db {
                     let found = LookUp::find_all(wanted, conn)?;
                     Ok(found.into_iter().map(|found| Some(Ok(found))).collect())
                 };
-                let (url, metrics) = (url.clone(), metrics.clone());
+                let metrics = metrics.clone();
                 LookUps::Together(lane::Lane::start(
                     "look-ups",
-                    url,
+                    source.clone(),
                     Access::LookUp,
                     find,
                     metrics,
                 )?)
             }
         };
-        let readers = pool::build(url, Access::Read, POOL, threads)?;
+        let readers = pool::build(&source, Access::Read, POOL, threads)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                url: url.clone(),
+                source,
                 readers,
                 look_ups,
                 writes,
@@ -156,8 +166,8 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
-        let inner = Arc::clone(&self.inner);
-        off_thread(move || inner.read(|conn| snapshot::read(conn, &run))).await
+        self.read_within(Patience::full(), move |conn| snapshot::read(conn, &run))
+            .await
     }
 
     /// As [`Db::read`], for one statement, which sees one state of the database by itself: what it saves
@@ -170,8 +180,8 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
-        let inner = Arc::clone(&self.inner);
-        off_thread(move || inner.read(|conn| snapshot::read_one(conn, &run))).await
+        self.read_within(Patience::full(), move |conn| snapshot::read_one(conn, &run))
+            .await
     }
 
     /// Looks a key up, as it stands in the database now.
@@ -183,18 +193,27 @@ impl Db {
     /// # Errors
     /// As [`Db::read`].
     pub(crate) async fn look_up(&self, wanted: LookUp) -> Result<Option<Found>> {
+        let mut patience = Patience::full();
         let wanted = match &self.inner.look_ups {
             LookUps::Here(pool) => match look_up_here(pool, &wanted) {
                 Some(found) => return Ok(found),
                 None => wanted,
             },
-            LookUps::Together(lane) => match lane.ask(wanted).await? {
-                lane::Answer::Done(found) => return found,
-                lane::Answer::Alone(wanted) => wanted,
-            },
+            LookUps::Together(lane) => {
+                // One that has begun is not waited for any longer than one that has not: nothing of it
+                // can be lost. It is not looked for elsewhere, as more work helps no database that is late.
+                let late = |_| Error::Unavailable("the database did not answer in time");
+                let asked = tokio::time::timeout(patience.left(), lane.ask(wanted, &mut patience));
+                match asked.await.map_err(late)?? {
+                    lane::Answer::Done(found) => return found,
+                    lane::Answer::PutOff(wanted) | lane::Answer::Alone(wanted) => wanted,
+                }
+            }
         };
         // What went wrong may be the connection's fault: a read tries others.
-        self.read(move |conn| Ok(wanted.find(conn)?)).await
+        let find = move |conn: &mut DbConnection| Ok(wanted.find(conn)?);
+        self.read_within(patience, move |conn| snapshot::read_one(conn, &find))
+            .await
     }
 
     /// Runs `run` in a transaction and commits it before answering.
@@ -210,11 +229,31 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
+        self.write_within(Patience::full(), run).await
+    }
+
+    async fn read_within<T, F>(&self, patience: Patience, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> snapshot::Read<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        off_thread(patience, move |patience| inner.read(patience, run)).await
+    }
+
+    async fn write_within<T, F>(&self, patience: Patience, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
         match &self.inner.writes {
-            Writes::Sqlite(writer) => writer.write(run).await,
+            Writes::Sqlite(writer) => writer.write(patience, run).await,
             Writes::Postgres { pool, metrics } => {
                 let (pool, metrics) = (pool.clone(), metrics.clone());
-                off_thread(move || server::write(&pool, &metrics, run)).await
+                off_thread(patience, move |patience| {
+                    server::write(&pool, patience, &metrics, run)
+                })
+                .await
             }
         }
     }
@@ -249,13 +288,14 @@ impl Db {
 }
 
 impl Inner {
-    fn read<T>(&self, run: impl Fn(&mut DbConnection) -> snapshot::Read<T>) -> Result<T> {
+    fn read<T>(
+        &self,
+        mut patience: Patience,
+        run: impl Fn(&mut DbConnection) -> snapshot::Read<T>,
+    ) -> Result<T> {
         // A pooled connection whose server went away is found dead by the first read on it.
-        for _ in 0..POOL {
-            let mut pooled = self
-                .readers
-                .get()
-                .map_err(|_| Error::Unavailable("no database connection in time"))?;
+        for _ in 0..ATTEMPTS {
+            let mut pooled = patience.connection(&self.readers)?;
             pooled.broken = true;
             match run(&mut pooled.conn) {
                 snapshot::Read::Done(result) => {
@@ -288,11 +328,17 @@ fn look_up_here(pool: &pool::Pool, wanted: &LookUp) -> Option<Option<Found>> {
     }
 }
 
-/// Runs blocking work on the runtime's pool for it.
+/// Runs blocking work on the runtime's pool for it, with the patience that is left when a thread is free.
 async fn off_thread<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T> + Send + 'static,
+    mut patience: Patience,
+    run: impl FnOnce(Patience) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(run).await {
+    let queued = Instant::now();
+    let work = move || {
+        patience.waited_since(queued);
+        run(patience)
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::internal(format!(
             "database work ended early: {error}"

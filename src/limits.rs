@@ -163,7 +163,7 @@ impl Limits {
     ///
     /// # Errors
     /// The budget of the address.
-    pub(crate) fn admit_call(&self, client: Client) -> Result<(), Limited> {
+    pub(crate) fn allow_call(&self, client: Client) -> Result<(), Limited> {
         self.budgets.as_ref().map_or(Ok(()), |budgets| {
             let taken = budgets.calls_by_address.take(&client);
             taken.map_err(Limited::by(Exceeded::Address))
@@ -174,10 +174,10 @@ impl Limits {
     ///
     /// # Errors
     /// A budget of unknown keys, or that of the key.
-    pub(crate) fn admit_key(&self, client: Client, key: PresentedKey) -> Result<(), Limited> {
+    pub(crate) fn allow_key(&self, client: Client, key: PresentedKey) -> Result<(), Limited> {
         self.budgets
             .as_ref()
-            .map_or(Ok(()), |budgets| budgets.admit_key(client, key))
+            .map_or(Ok(()), |budgets| budgets.allow_key(client, key))
     }
 
     /// Notes what a call with a key came to.
@@ -191,7 +191,7 @@ impl Limits {
     ///
     /// # Errors
     /// The budget of wrong tokens from this address, unless the token was good lately.
-    pub(crate) fn admit_token(&self, client: Client, secret: &str) -> Result<(), Limited> {
+    pub(crate) fn allow_token(&self, client: Client, secret: &str) -> Result<(), Limited> {
         let Some(budgets) = &self.budgets else {
             return Ok(());
         };
@@ -242,7 +242,7 @@ impl Budgets {
         }
     }
 
-    fn admit_key(&self, client: Client, key: PresentedKey) -> Result<(), Limited> {
+    fn allow_key(&self, client: Client, key: PresentedKey) -> Result<(), Limited> {
         match self.afford_guess(client, key) {
             // Whether it was guessed before says nothing about the keys that there are.
             Err(_) if self.guessed.knows(&key) => {}

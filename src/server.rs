@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Compress, from_fn};
@@ -16,6 +17,9 @@ use crate::control::Control;
 /// How long running requests have to finish after a stop; together with what comes after it, less than
 /// the 30 seconds after which service managers kill.
 const SHUTDOWN_SECONDS: u64 = 20;
+
+/// How long what runs beside the requests has to finish.
+const BACKGROUND_ENDS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A server that is bound to its address and serves once [`Server::run`] is awaited.
 pub struct Server {
@@ -99,7 +103,10 @@ impl Server {
         let background = Background::start(&self.app);
         let served = self.http.await;
         drop(self.control);
-        background.stop().await;
+        let ended = tokio::time::timeout(BACKGROUND_ENDS_WITHIN, background.stop()).await;
+        if ended.is_err() {
+            tracing::warn!("what runs in the background is left in the middle");
+        }
         self.app.close().await;
         served
     }

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::database::number;
 use crate::support::{TestApp, on_both_databases};
@@ -34,6 +35,14 @@ fn rows(app: &TestApp) -> i64 {
 }
 
 on_both_databases! {
+    async fn a_head_that_does_not_come_is_answered_408_without_a_body(app: TestApp) {
+        let mut connection = tokio::net::TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n").await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+
     async fn what_cannot_be_read_is_refused_and_nothing_is_stored(app: TestApp) {
         app.admin.make_stocked_product("editor", "", &["K1"]).await;
         let before = rows(app);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use countersign::db::{self, Access, DatabaseUrl, Db, DbConnection};
 use countersign::error::{Code, Error};
@@ -10,6 +11,9 @@ use diesel::connection::SimpleConnection;
 use futures_util::future::{LocalBoxFuture, join_all};
 
 use crate::support::database::{TestDatabase, number, texts, try_number};
+
+/// How long SQLite waits for a file that somebody else holds.
+const BUSY: Duration = Duration::from_secs(5);
 
 fn open(database: &TestDatabase, parameters: &str) -> Db {
     if database.is_sqlite() {
@@ -214,6 +218,29 @@ async fn what_is_answered_is_visible_to_another_connection_at_once() {
             i64::from(id) + 1
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_stays_held_is_waited_for_once_and_after_it_was_let_go_again() {
+    let database = TestDatabase::sqlite();
+    let db = open(&database, "");
+    let mut holder = database.connect();
+    for round in 0..2 {
+        holder.batch_execute("BEGIN IMMEDIATE").unwrap();
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let since = Instant::now();
+            let job = db.write(|tx| note(tx, 1)).await;
+            assert_eq!(came(&job), Came::Unavailable);
+            took.push(since.elapsed());
+        }
+        assert!(took[0] >= BUSY, "round {round}: {took:?}");
+        // Three times as long as it should be, for a busy machine.
+        assert!(took[1] + took[2] < BUSY / 4, "round {round}: {took:?}");
+        holder.batch_execute("COMMIT").unwrap();
+        db.write(move |tx| note(tx, 10 + round)).await.unwrap();
+    }
+    assert_eq!(notes(&database), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

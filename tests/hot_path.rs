@@ -8,6 +8,7 @@ mod ledger;
 mod locked_rows;
 mod model;
 mod other_doors;
+mod outage;
 mod overload;
 mod places;
 

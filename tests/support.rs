@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod crash;
 pub(crate) mod database;
 pub(crate) mod jwt;
+pub(crate) mod network;
 pub(crate) mod persona;
 pub(crate) mod process;
 

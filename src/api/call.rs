@@ -97,8 +97,8 @@ async fn authorize<P: Permission>(
     now: Timestamp,
 ) -> Result<Actor> {
     if P::LIMITED {
-        let admitted = app.limits.admit_call(client);
-        admitted.map_err(|limited| app.refuse_limited(limited, now))?;
+        let allowed = app.limits.allow_call(client);
+        allowed.map_err(|limited| app.refuse_limited(limited, now))?;
     }
     if P::is_public(&app.config) {
         return Ok(Actor::Public);
@@ -120,8 +120,8 @@ async fn authorize<P: Permission>(
 
 /// The account that an API token speaks for, within the budget of wrong ones.
 async fn authenticate(app: &App, secret: &str, client: Client, now: Timestamp) -> Result<Account> {
-    let admitted = app.limits.admit_token(client, secret);
-    admitted.map_err(|limited| app.refuse_limited(limited, now))?;
+    let allowed = app.limits.allow_token(client, secret);
+    allowed.map_err(|limited| app.refuse_limited(limited, now))?;
     let presented = secret.to_owned();
     let account = app
         .db

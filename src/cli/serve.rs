@@ -1,6 +1,7 @@
 //! `countersign serve`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,10 +14,14 @@ use crate::licensing::accounts;
 use crate::server::{Server, Stopper};
 use crate::telemetry;
 
+/// How long threads have to finish when everything else has.
+const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(1);
+
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log).map_err(anyhow::Error::msg)?;
-    runtime()?.block_on(async move {
+    let runtime = runtime()?;
+    let served = runtime.block_on(async move {
         let app = App::open(config, Clock::system())?;
         let server = Server::bind(Arc::clone(&app))?;
         // Before anybody is told that this runs, so that whoever was told can stop it.
@@ -27,7 +32,10 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         server.run().await?;
         stopping.abort();
         Ok(())
-    })
+    });
+    // A thread that still waits for the database would be waited for without end.
+    runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
+    served
 }
 
 /// The runtime of commands: requests have threads of their own.

@@ -9,6 +9,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::db::models::account::{ApiTokenId, Role};
+use crate::error::{Code, Error};
 use crate::licensing::accounts::{self, ApiTokenView};
 use crate::licensing::text::Name;
 
@@ -93,6 +94,7 @@ fn list(config: &Config, account: Option<&Name>, format: ListFormat) -> anyhow::
     let account = account.map(Name::as_str);
     let tokens: Vec<ApiTokenView> = command::read(config, |conn| {
         command::every(|page| accounts::list_tokens(conn, account, page))
+            .map_err(say_which_there_are)
     })?;
     let headings = [
         "id", "account", "role", "label", "hint", "created", "expires", "revoked",
@@ -109,6 +111,16 @@ fn list(config: &Config, account: Option<&Name>, format: ListFormat) -> anyhow::
             or_dash(token.revoked_at),
         ]
     })
+}
+
+fn say_which_there_are(mut error: Error) -> Error {
+    if let Error::Refused(refusal) = &mut error
+        && refusal.code == Code::AccountNotFound
+    {
+        let hint = " `countersign token list` shows the accounts that have API tokens.";
+        refusal.detail.push_str(hint);
+    }
+    error
 }
 
 fn token_id(text: &str) -> Result<ApiTokenId, &'static str> {

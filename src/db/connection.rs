@@ -79,7 +79,7 @@ pub enum Access {
 }
 
 /// How long a SQLite connection waits for another process that holds the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a connection.
 ///
@@ -164,10 +164,7 @@ fn prepare_sqlite(
     max_pages: Option<u32>,
     cache_mib: u32,
 ) -> QueryResult<()> {
-    conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {}",
-        BUSY_TIMEOUT.as_millis()
-    ))?;
+    set_busy_timeout(conn, BUSY_TIMEOUT)?;
     match access {
         // An answer means it is on disk: FULL makes WAL mode sync at every commit.
         Access::Write => {
@@ -192,6 +189,14 @@ fn prepare_sqlite(
             set_cache(conn, kib)
         }
     }
+}
+
+/// Sets how long a SQLite connection waits for another process that holds the file.
+pub(super) fn set_busy_timeout(
+    conn: &mut impl SimpleConnection,
+    so_long: Duration,
+) -> QueryResult<()> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", so_long.as_millis()))
 }
 
 /// How many look-ups an embedded database is asked at the same time: as many as there are threads that

@@ -5,49 +5,60 @@
 //! builds up during one batch is the next.
 //!
 //! A lane is a way to be fast and decides nothing: what it did not do (its connection is gone, a row is
-//! held by somebody else, one of the batch met an error) its client does alone. Only when the answer to a
-//! commit is lost is nothing done again.
+//! held by somebody else, one of the batch met an error) its client asks for again, or does alone. Only
+//! when the answer to a commit is lost is nothing done again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use tokio::sync::oneshot;
 
-use super::connection::{Access, DbConnection, open};
+use super::connection::{Access, DbConnection};
 use super::failure::{Severity, of_diesel};
 use super::metrics::DbMetrics;
+use super::patience::Patience;
+use super::source::Source;
 use super::ticket::Ticket;
-use super::url::{DatabaseUrl, OpenError};
+use super::url::OpenError;
 use crate::error::{Error, Result};
 
 /// Clients that may wait; one more is answered 503 at once.
 const QUEUE: usize = 8192;
 /// Inputs that share a batch at most, so that no answer waits for a very long one.
 const BATCH: usize = 128;
+/// How long the end of a lane is waited for: nobody is there any more who waits for what it does.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
 
-/// Does a batch: an output for each input, or `None` for one that has to be done alone.
+/// Does a batch: an output for each input, or `None` for one that somebody else stands in the way of.
 pub(super) type Together<I, O> = fn(&mut DbConnection, &[I]) -> Result<Vec<Option<Result<O>>>>;
 
 /// What became of an input.
 pub(super) enum Answer<I, O> {
     /// Its output, or why there is none.
     Done(Result<O>),
-    /// Nothing came of it; here it is again, to be done alone.
+    /// Somebody else stands in the way; here it is again, to be asked for later.
+    PutOff(I),
+    /// Its batch failed; here it is again, to be done alone.
     Alone(I),
 }
 
-/// The handle to the thread. Dropping it lets the thread finish its queue and end.
+/// The handle to the thread. Dropping it lets the thread finish its queue and end, unless that takes long.
 #[derive(Debug)]
 pub(super) struct Lane<I, O> {
     /// `None` only while it is dropped.
     queue: Option<SyncSender<Waiting<I, O>>>,
     thread: Option<JoinHandle<()>>,
+    /// Cut off when the thread has ended.
+    end: Mutex<Receiver<()>>,
 }
 
 struct Waiting<I, O> {
@@ -61,22 +72,24 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
     /// it is answered; otherwise it is one statement.
     pub(super) fn start(
         name: &str,
-        url: DatabaseUrl,
+        source: Source,
         access: Access,
         together: Together<I, O>,
         metrics: DbMetrics,
     ) -> Result<Self, OpenError> {
         let (queue, waiting) = sync_channel(QUEUE);
+        let (at_the_end, end) = channel();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 Loop {
-                    url,
+                    source,
                     access,
                     conn: None,
                     waiting,
                     together,
                     metrics,
+                    _at_the_end: at_the_end,
                 }
                 .run();
             })
@@ -86,14 +99,16 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
+            end: Mutex::new(end),
         })
     }
 
     /// Queues an input and waits for what becomes of it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the queue is full, or did not get to it within five seconds.
-    pub(super) async fn ask(&self, input: I) -> Result<Answer<I, O>> {
+    /// [`Error::Unavailable`] when the queue is full, or did not get to it in time.
+    pub(super) async fn ask(&self, input: I, patience: &mut Patience) -> Result<Answer<I, O>> {
+        let asked = Instant::now();
         let ticket = Ticket::new();
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting {
@@ -105,7 +120,11 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
             return Ok(Answer::Alone(waiting.input));
         };
         match queue.try_send(waiting) {
-            Ok(()) => ticket.wait(answer).await,
+            Ok(()) => {
+                let answer = ticket.wait(answer, patience.left()).await;
+                patience.waited_since(asked);
+                answer
+            }
             Err(TrySendError::Full(_)) => {
                 Err(Error::Unavailable("the queue for the database is full"))
             }
@@ -118,22 +137,28 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
 impl<I, O> Drop for Lane<I, O> {
     fn drop(&mut self) {
         drop(self.queue.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if end.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("a lane still waits for the database, and is left behind");
+        } else if thread.join().is_err() {
             tracing::error!("a lane to the database panicked");
         }
     }
 }
 
 struct Loop<I, O> {
-    url: DatabaseUrl,
+    source: Source,
     access: Access,
     /// `None` before the first batch and after a failure.
     conn: Option<DbConnection>,
     waiting: Receiver<Waiting<I, O>>,
     together: Together<I, O>,
     metrics: DbMetrics,
+    /// Dropped with the loop.
+    _at_the_end: Sender<()>,
 }
 
 /// Why a batch has no outputs.
@@ -150,7 +175,7 @@ impl<I, O> Loop<I, O> {
             let (inputs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let began = Instant::now();
             let outputs = self.batch(&inputs);
-            if self.access == Access::Write {
+            if self.access == Access::Write && outputs.is_ok() {
                 self.metrics.batch(inputs.len());
                 self.metrics.transaction(began.elapsed());
             }
@@ -181,10 +206,8 @@ impl<I, O> Loop<I, O> {
     fn batch(&mut self, inputs: &[I]) -> Result<Vec<Option<Result<O>>>, Failed> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.connect().map_err(|error| {
-                tracing::error!(%error, "a lane cannot connect to the database");
-                Failed::Undone
-            })?,
+            // The source has logged why.
+            None => self.connect().map_err(|_| Failed::Undone)?,
         };
         // Unwinding must not end the thread; what it leaves behind in the connection is dropped.
         let done = catch_unwind(AssertUnwindSafe(|| self.attempt(&mut conn, inputs)));
@@ -223,7 +246,7 @@ impl<I, O> Loop<I, O> {
     }
 
     fn connect(&self) -> Result<DbConnection, OpenError> {
-        let mut conn = open(&self.url, self.access)?;
+        let mut conn = self.source.open(self.access)?;
         // The statements here take arrays and look for each element by an index. That is the only plan
         // to have, whatever the statistics say, and it is to be made once.
         conn.batch_execute(
@@ -240,23 +263,48 @@ fn answer<I, O>(
     replies: Vec<oneshot::Sender<Answer<I, O>>>,
     outputs: Result<Vec<Option<Result<O>>>, Failed>,
 ) {
-    let mut outputs = match outputs {
-        Ok(outputs) => outputs.into_iter(),
-        Err(Failed::Undone) => Vec::new().into_iter(),
-        Err(Failed::Unknown) => {
-            for reply in replies {
-                let lost = Error::Unavailable("the database did not confirm the change");
-                let _ = reply.send(Answer::Done(Err(lost)));
-            }
-            return;
-        }
-    };
+    let mut outputs = outputs.map(Vec::into_iter);
     for (input, reply) in inputs.into_iter().zip(replies) {
-        let answer = outputs
-            .next()
-            .flatten()
-            .map_or_else(|| Answer::Alone(input), Answer::Done);
+        let answer = match &mut outputs {
+            Ok(outputs) => match outputs.next().flatten() {
+                Some(output) => Answer::Done(output),
+                None => Answer::PutOff(input),
+            },
+            Err(Failed::Undone) => Answer::Alone(input),
+            Err(Failed::Unknown) => Answer::Done(Err(Error::Unavailable(
+                "the database did not confirm the change",
+            ))),
+        };
         // The client may have left; what was done counts all the same.
         let _ = reply.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::db::url::DatabaseUrl;
+
+    #[tokio::test]
+    async fn a_lane_that_waits_for_a_server_without_an_answer_is_left_behind() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let url = format!("postgres://127.0.0.1:{port}/x?connect_timeout=600");
+        let source = Source::of(DatabaseUrl::parse(&url).unwrap());
+        let nothing: Together<(), ()> = |_, _| Ok(Vec::new());
+        let metrics = DbMetrics::default();
+        let lane = Lane::start("test", source, Access::Write, nothing, metrics).unwrap();
+        let mut patience = Patience::full();
+        let asked = lane.ask((), &mut patience);
+        let connecting = tokio::task::spawn_blocking(move || silent.accept().unwrap());
+        tokio::select! {
+            _ = asked => panic!("nobody answers"),
+            connecting = connecting => drop(connecting.map(std::mem::forget)),
+        }
+        let since = Instant::now();
+        drop(lane);
+        assert!(since.elapsed() < 10 * ENDS_WITHIN);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct DbMetrics {
     pub(super) queue_length: Gauge,
     /// SQLite: how long they waited.
     queue_wait: Histogram,
-    /// How many writes shared a transaction.
+    /// How many writes shared a transaction that was committed.
     batch_size: Histogram,
     /// SQLite: how long the commit took.
     commit: Histogram,
@@ -24,6 +24,8 @@ pub(crate) struct DbMetrics {
     transaction: Histogram,
     /// PostgreSQL: transactions that were run again.
     pub(super) retries: Counter,
+    /// PostgreSQL: activations that did not share a transaction.
+    pub(super) alone: Counter,
 }
 
 impl Default for DbMetrics {
@@ -37,6 +39,7 @@ impl Default for DbMetrics {
             commit: times(),
             transaction: times(),
             retries: Counter::default(),
+            alone: Counter::default(),
         }
     }
 }
@@ -91,6 +94,11 @@ impl DbMetrics {
             "postgres_retries",
             "Writing transactions that were run again",
             self.retries.clone(),
+        );
+        registry.register(
+            "postgres_alone",
+            "Activations that did not share a transaction",
+            self.alone.clone(),
         );
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 
-use super::connection::{Access, DbConnection, open};
-use super::url::{DatabaseUrl, OpenError};
+use super::connection::{Access, DbConnection};
+use super::patience::Patience;
+use super::source::Source;
+use super::url::OpenError;
 
-/// How long a request waits for a connection before it is answered 503.
-pub(super) const WAIT: Duration = Duration::from_secs(5);
+/// A pool that lost its database tries to connect at least twice in this time.
+const TWO_TRIES: Duration = Duration::from_secs(1);
 
 /// A pooled connection and whether it has misbehaved.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(super) struct Pooled {
 /// other and hide the real cause of a failure.)
 #[derive(Debug)]
 pub(super) struct Manager {
-    url: DatabaseUrl,
+    source: Source,
     access: Access,
 }
 
@@ -33,7 +35,7 @@ impl r2d2::ManageConnection for Manager {
 
     fn connect(&self) -> Result<Pooled, OpenError> {
         Ok(Pooled {
-            conn: open(&self.url, self.access)?,
+            conn: self.source.open(self.access)?,
             broken: false,
         })
     }
@@ -60,35 +62,30 @@ pub(super) fn depth(conn: &mut DbConnection) -> Option<u32> {
 }
 
 pub(super) type Pool = r2d2::Pool<Manager>;
+pub(super) type Connection = r2d2::PooledConnection<Manager>;
 
 /// Opens a pool with one connection at once, so that a wrong URL is found here, and more as needed.
 pub(super) fn build(
-    url: &DatabaseUrl,
+    source: &Source,
     access: Access,
     size: u32,
     threads: Arc<scheduled_thread_pool::ScheduledThreadPool>,
 ) -> Result<Pool, OpenError> {
-    r2d2::Pool::builder()
+    let pool = r2d2::Pool::builder()
         .max_size(size)
         .min_idle(Some(1))
         .idle_timeout(None)
         .max_lifetime(None)
-        .connection_timeout(WAIT)
+        .connection_timeout(TWO_TRIES)
         .test_on_check_out(false)
         .thread_pool(threads)
-        .error_handler(Box::new(LogFailures))
-        .build(Manager {
-            url: url.clone(),
+        // What goes wrong is logged by the source.
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(Manager {
+            source: source.clone(),
             access,
-        })
-        .map_err(|error| OpenError::because(error.to_string()))
-}
-
-#[derive(Debug)]
-struct LogFailures;
-
-impl r2d2::HandleError<OpenError> for LogFailures {
-    fn handle_error(&self, error: OpenError) {
-        tracing::error!(error = %error, "no new database connection");
-    }
+        });
+    pool.get_timeout(Patience::full().left())
+        .map_err(|error| OpenError::because(error.to_string()))?;
+    Ok(pool)
 }

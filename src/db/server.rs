@@ -7,15 +7,13 @@ use diesel::connection::TransactionManager;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use super::ATTEMPTS;
 use super::connection::DbConnection;
 use super::failure::{Severity, of_diesel, severity};
 use super::metrics::DbMetrics;
+use super::patience::Patience;
 use super::pool::{Pool, Pooled};
 use crate::error::{Error, Result};
-
-/// How often a transaction that lost a deadlock, or found its connection dead, is run: after a restart of
-/// the server every pooled connection is dead.
-const ATTEMPTS: u32 = super::POOL + 4;
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
 
@@ -32,14 +30,13 @@ enum Attempt<T> {
 /// The closure's own, or [`Error::Unavailable`] when there is no connection in time.
 pub(super) fn write<T>(
     pool: &Pool,
+    mut patience: Patience,
     metrics: &DbMetrics,
     run: impl Fn(&mut DbConnection) -> Result<T>,
 ) -> Result<T> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let mut pooled = pool
-            .get()
-            .map_err(|_| Error::Unavailable("no database connection in time"))?;
+        let mut pooled = patience.connection(pool)?;
         let begun = Instant::now();
         let attempt = attempt(&mut pooled, &run);
         metrics.transaction(begun.elapsed());

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::pool::WAIT;
 use crate::error::{Error, Result};
 
 const QUEUED: u8 = 0;
@@ -26,14 +26,17 @@ impl Ticket {
         self.leave_queue(STARTED)
     }
 
-    /// Waits for the job's answer.
+    /// Waits for the job's answer, and so long for its start.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the job has not been started after five seconds; it never will be
-    /// then. A job that has started is waited for.
-    pub(super) async fn wait<T>(&self, mut answer: oneshot::Receiver<T>) -> Result<T> {
+    /// [`Error::Unavailable`] when the job has not been started in this time; it never will be then. A job that has started is waited for.
+    pub(super) async fn wait<T>(
+        &self,
+        mut answer: oneshot::Receiver<T>,
+        so_long: Duration,
+    ) -> Result<T> {
         let gone = |_| Error::internal("a queue dropped a job");
-        if let Ok(answer) = tokio::time::timeout(WAIT, &mut answer).await {
+        if let Ok(answer) = tokio::time::timeout(so_long, &mut answer).await {
             return answer.map_err(gone);
         }
         if self.leave_queue(CANCELLED) {

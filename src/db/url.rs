@@ -19,7 +19,7 @@ pub enum DatabaseUrl {
     },
     /// `postgres://…` or `postgresql://…`, as libpq takes it.
     Postgres {
-        /// The URL with a connection time-out added when it names none.
+        /// The URL, with time-outs added that it does not name.
         url: String,
     },
 }
@@ -28,6 +28,18 @@ pub enum DatabaseUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(String);
+
+/// What libpq is told unless the URL says otherwise, so that a server or a network that went away without
+/// a word is noticed: while connecting in 5 seconds, while nothing is said in 25 (10 until the first of
+/// three questions, 5 between them), and when what was sent gets no answer from the machine in 25 (in
+/// milliseconds).
+const DEFAULTS: [(&str, &str); 5] = [
+    ("connect_timeout", "5"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
 
 /// What a server's settings say unless they are changed, and what commands use that have none.
 const DEFAULT_CACHE_MIB: u32 = 256;
@@ -59,7 +71,7 @@ impl DatabaseUrl {
         let _ = url.set_password(None);
         let kept: Vec<(String, String)> = url
             .query_pairs()
-            .filter(|(name, _)| name != "password" && name != "connect_timeout")
+            .filter(|(name, _)| name != "password" && DEFAULTS.iter().all(|(of, _)| name != of))
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
         url.set_query(None);
@@ -139,8 +151,10 @@ fn parse_postgres(text: &str) -> Result<DatabaseUrl, OpenError> {
             mode.unwrap_or_default()
         )));
     }
-    if !url.query_pairs().any(|(name, _)| name == "connect_timeout") {
-        url.query_pairs_mut().append_pair("connect_timeout", "5");
+    for (name, value) in DEFAULTS {
+        if url.query_pairs().all(|(given, _)| given != name) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
     }
     Ok(DatabaseUrl::Postgres { url: url.into() })
 }
@@ -311,6 +325,28 @@ mod tests {
         assert_eq!(
             DatabaseUrl::parse("sqlite://x.db").unwrap().for_tools(),
             None
+        );
+    }
+
+    #[test]
+    fn what_is_set_against_a_silent_server_is_kept_and_the_rest_is_added() {
+        let text = "postgres://h/d?keepalives_idle=60&tcp_user_timeout=0";
+        let DatabaseUrl::Postgres { url } = DatabaseUrl::parse(text).unwrap() else {
+            panic!("it is PostgreSQL's")
+        };
+        let url = Url::parse(&url).unwrap();
+        let mut pairs: Vec<_> = url.query_pairs().collect();
+        pairs.sort_unstable();
+        let expected = [
+            ("connect_timeout", "5"),
+            ("keepalives_count", "3"),
+            ("keepalives_idle", "60"),
+            ("keepalives_interval", "5"),
+            ("tcp_user_timeout", "0"),
+        ];
+        assert_eq!(
+            pairs,
+            expected.map(|(name, value)| (name.into(), value.into()))
         );
     }
 

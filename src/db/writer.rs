@@ -8,32 +8,37 @@
 //! A batch whose ground gave way (a panic, a full disk, any error that is not a constraint's) ends
 //! unanswered: its connection is dropped, which rolls everything back, and its jobs run again one by
 //! one on a fresh connection. So a job may run more than once before it is answered. When another program
-//! keeps the file for so long that no transaction can begin, the whole batch is answered 503 at once.
+//! keeps the file for so long that no transaction can begin, the whole batch is answered 503 at once, and
+//! until one gets through again, those behind it do not wait as long.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use tokio::sync::oneshot;
 
-use super::connection::{Access, DbConnection, open};
+use super::connection::{Access, BUSY_TIMEOUT, DbConnection, set_busy_timeout};
 use super::failure::{Severity, severity};
 use super::metrics::DbMetrics;
+use super::patience::Patience;
 use super::pool::depth;
 use super::savepoint::Savepoint;
+use super::source::Source;
 use super::ticket::Ticket;
-use super::url::{DatabaseUrl, OpenError};
+use super::url::OpenError;
 use crate::error::{Error, Result};
 
 /// Jobs that may wait; one more is answered 503 at once.
 const QUEUE: usize = 8192;
 /// Jobs that share one commit at most, so that no answer waits for a very long batch.
 const BATCH: usize = 256;
+/// How long a transaction waits for a file that was held already when the one before it waited.
+const STILL_HELD: Duration = Duration::from_millis(200);
 
 type Transactions = <DbConnection as Connection>::TransactionManager;
 
@@ -115,16 +120,17 @@ impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
 
 impl Writer {
     /// Opens the writing connection and starts the thread.
-    pub(super) fn start(url: DatabaseUrl, metrics: DbMetrics) -> Result<Self, OpenError> {
-        let conn = open(&url, Access::Write)?;
+    pub(super) fn start(source: Source, metrics: DbMetrics) -> Result<Self, OpenError> {
+        let conn = source.open(Access::Write)?;
         let (queue, jobs) = sync_channel(QUEUE);
         let of_loop = metrics.clone();
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || {
                 Loop {
-                    url,
+                    source,
                     conn: Some(conn),
+                    held: false,
                     jobs,
                     stopping: false,
                     metrics: of_loop,
@@ -145,8 +151,8 @@ impl Writer {
     ///
     /// # Errors
     /// Besides the job's own: [`Error::Unavailable`] when the queue is full, or when the job has not
-    /// been started after five seconds. A job that has started is waited for.
-    pub(super) async fn write<T, F>(&self, run: F) -> Result<T>
+    /// been started in time. A job that has started is waited for.
+    pub(super) async fn write<T, F>(&self, patience: Patience, run: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
@@ -170,7 +176,7 @@ impl Writer {
                     TrySendError::Disconnected(_) => Error::Unavailable("the server is stopping"),
                 }
             })?;
-        ticket.wait(answer).await?
+        ticket.wait(answer, patience.left()).await?
     }
 
     /// Takes no more jobs, finishes the queue and ends the thread.
@@ -196,9 +202,11 @@ impl Drop for Writer {
 }
 
 struct Loop {
-    url: DatabaseUrl,
+    source: Source,
     /// `None` after a failure, until the next job opens a new one.
     conn: Option<DbConnection>,
+    /// Another program had the file when a transaction was last tried.
+    held: bool,
     jobs: Receiver<Message>,
     stopping: bool,
     metrics: DbMetrics,
@@ -215,15 +223,13 @@ enum GaveWay {
 impl Loop {
     fn run(mut self) {
         while let Some(mut batch) = self.next_batch() {
-            self.metrics.batch(batch.len());
             match self.together(&mut batch) {
-                Ok(()) => batch.into_iter().for_each(Work::answer),
-                Err(GaveWay::Held) => {
-                    for job in batch {
-                        job.fail(Error::Unavailable("another program has the database"));
-                    }
+                Ok(()) => {
+                    self.metrics.batch(batch.len());
+                    batch.into_iter().for_each(Work::answer);
                 }
-                Err(GaveWay::Broken) => batch.into_iter().for_each(|job| self.alone(job)),
+                Err(GaveWay::Held) => batch.into_iter().for_each(fail_as_held),
+                Err(GaveWay::Broken) => self.one_by_one(batch),
             }
         }
         if let Some(mut conn) = self.conn.take() {
@@ -281,7 +287,17 @@ impl Loop {
         })
     }
 
-    /// A transaction for one job, after its batch gave way.
+    /// A transaction for each, after their batch gave way.
+    fn one_by_one(&mut self, batch: Vec<Box<dyn Work>>) {
+        for job in batch {
+            if self.held {
+                fail_as_held(job);
+            } else {
+                self.alone(job);
+            }
+        }
+    }
+
     fn alone(&mut self, mut job: Box<dyn Work>) {
         // A job that is still running when the attempt has ended panicked.
         let running = Cell::new(false);
@@ -298,7 +314,11 @@ impl Loop {
             .map_err(|_| GaveWay::Broken)
         });
         match ended {
-            Ok(()) => job.answer(),
+            Ok(()) => {
+                self.metrics.batch(1);
+                job.answer();
+            }
+            Err(GaveWay::Held) => fail_as_held(job),
             Err(_) if running.get() => {
                 job.fail(Error::internal("a write job panicked twice"));
             }
@@ -314,18 +334,16 @@ impl Loop {
     ) -> Result<(), GaveWay> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => open(&self.url, Access::Write).map_err(|error| {
-                tracing::error!(%error, "the writer cannot open the database");
-                GaveWay::Broken
-            })?,
+            // The source has logged why.
+            None => (self.source.open(Access::Write)).map_err(|_| GaveWay::Broken)?,
         };
+        self.begin(&mut conn)?;
         // Unwinding must not cross the thread's loop; what it leaves behind in the connection is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            begin_immediate(&mut conn).map_err(|error| gave_way("begin", &error))?;
             work(&mut conn)?;
             let begun = Instant::now();
             <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
-                .map_err(|error| gave_way("commit", &error))?;
+                .map_err(|error| broken("commit", &error))?;
             self.metrics.committed(begun.elapsed());
             Ok(())
         }));
@@ -341,15 +359,38 @@ impl Loop {
             }
         }
     }
+
+    /// Begins a transaction, for which it waits only as long as seems of use.
+    fn begin(&mut self, conn: &mut DbConnection) -> Result<(), GaveWay> {
+        if self.held {
+            set_busy_timeout(conn, STILL_HELD).map_err(|error| broken("begin", &error))?;
+        }
+        match begin_immediate(conn) {
+            Ok(()) if self.held => {
+                tracing::warn!("the other program has let go of the database file");
+                self.held = false;
+                set_busy_timeout(conn, BUSY_TIMEOUT).map_err(|error| broken("begin", &error))
+            }
+            Ok(()) => Ok(()),
+            Err(error) if is_held(&error) => {
+                if !self.held {
+                    tracing::error!("another program has the database file");
+                }
+                self.held = true;
+                Err(GaveWay::Held)
+            }
+            Err(error) => Err(broken("begin", &error)),
+        }
+    }
 }
 
-fn gave_way(step: &str, error: &diesel::result::Error) -> GaveWay {
+fn fail_as_held(job: Box<dyn Work>) {
+    job.fail(Error::Unavailable("another program has the database"));
+}
+
+fn broken(step: &str, error: &diesel::result::Error) -> GaveWay {
     tracing::error!(%error, step, "the write transaction failed");
-    if is_held(error) {
-        GaveWay::Held
-    } else {
-        GaveWay::Broken
-    }
+    GaveWay::Broken
 }
 
 /// Whether SQLite waited for somebody else's transaction in vain (`SQLITE_BUSY`).

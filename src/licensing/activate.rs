@@ -116,7 +116,7 @@ fn admit(found: Option<Found>, cx: &Context, input: &Activate) -> Result<Grant, 
             is_new: false,
         });
     }
-    standing.admit_more(1)?;
+    standing.check_limit(1)?;
     standing.open += 1;
     let activation = Activation {
         key_id: standing.key.id,
@@ -217,7 +217,7 @@ impl App {
         input: Activate,
     ) -> Result<(ActivationView, bool)> {
         let now = cx.now;
-        let visit = self.admit(Wish::Activate, &cx, PresentedKey::Text(input.text_hash))?;
+        let visit = self.let_in(Wish::Activate, &cx, PresentedKey::Text(input.text_hash))?;
         let grant = self.activations.write((cx, input)).await;
         let grant = self.conclude(&visit, grant)?;
         if !grant.is_new {

@@ -44,7 +44,7 @@ pub(crate) fn increment_activations(
     let (mut standing, _) = Standing::of(wanted(KeyName::Hash(input.text_hash)).lock(tx)?)?;
     check_own(tx, cx, &standing.key)?;
     standing.verdict(None, Purpose::Activate, cx.now)?;
-    standing.admit_more(input.by)?;
+    standing.check_limit(input.by)?;
     standing.key.add_anonymous_activations(tx, input.by)?;
     let detail =
         json!({ "by": input.by, "anonymous_activations": standing.key.anonymous_activations });

@@ -88,7 +88,7 @@ impl App {
     /// # Errors
     /// `rate_limited`, and as [`release`].
     pub(crate) async fn release(&self, cx: Context, credential: Credential) -> Result<()> {
-        let visit = self.admit(Wish::Release, &cx, credential.presented())?;
+        let visit = self.let_in(Wish::Release, &cx, credential.presented())?;
         let released = self.db.write(move |tx| release(tx, &cx, &credential)).await;
         self.conclude(&visit, released)
     }

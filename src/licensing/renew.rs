@@ -42,7 +42,7 @@ impl App {
         credential: Credential,
     ) -> Result<ActivationView> {
         let now = cx.now;
-        let visit = self.admit(Wish::Renew, &cx, credential.presented())?;
+        let visit = self.let_in(Wish::Renew, &cx, credential.presented())?;
         let found = self.db.look_up(credential.wanted()).await;
         let grant = found.and_then(|found| renew(found, &credential, now).map_err(Error::from));
         let grant = self.conclude(&visit, grant)?;

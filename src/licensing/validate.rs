@@ -72,7 +72,7 @@ fn judge(
         (Some(_), None) => {
             Err(Refusal::new(Code::InstallationNotActivated).about(standing.key.id.0))
         }
-        (None, _) => standing.admit_more(1),
+        (None, _) => standing.check_limit(1),
     }
 }
 
@@ -95,7 +95,7 @@ impl App {
     /// `rate_limited`, and as [`validate`].
     pub(crate) async fn validate(&self, cx: Context, input: Validate) -> Result<Validation> {
         let now = cx.now;
-        let visit = self.admit(Wish::Validate, &cx, PresentedKey::Text(input.text_hash))?;
+        let visit = self.let_in(Wish::Validate, &cx, PresentedKey::Text(input.text_hash))?;
         let wanted = LookUp {
             key: KeyName::Hash(input.text_hash),
             installation_id: input.installation_id.clone(),

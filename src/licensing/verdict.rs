@@ -99,7 +99,7 @@ impl Standing {
     ///
     /// # Errors
     /// `activation_limit_reached` with the numbers.
-    pub(crate) fn admit_more(&self, more: i64) -> Result<(), Refusal> {
+    pub(crate) fn check_limit(&self, more: i64) -> Result<(), Refusal> {
         let used = self.activations();
         match self.key.max_activations {
             Some(max) if used.saturating_add(more) > max => Err(Refusal::because(

@@ -41,9 +41,9 @@ impl App {
     ///
     /// # Errors
     /// `rate_limited`.
-    pub(crate) fn admit(&self, wish: Wish, cx: &Context, key: PresentedKey) -> Result<Visit> {
+    pub(crate) fn let_in(&self, wish: Wish, cx: &Context, key: PresentedKey) -> Result<Visit> {
         let client = Client::at(cx.address);
-        if let Err(limited) = self.limits.admit_key(client, key) {
+        if let Err(limited) = self.limits.allow_key(client, key) {
             self.metrics.verdict(wish, Code::RateLimited.as_str());
             return Err(self.refuse_limited(limited, cx.now));
         }

@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 
 use crate::support::TestApp;
 use crate::support::app::as_they_are;
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, number};
 use crate::support::persona::Answer;
 
+/// Connections that activations done alone may take.
+const ALONE: i64 = 4;
 /// Sold keys beside the one that is held.
 const OTHERS: usize = 64;
 /// Until when others must have been served; it is far from what they need, and ends a test that hangs.
@@ -97,6 +99,38 @@ async fn a_crowd_on_a_key_that_is_held_elsewhere_keeps_no_other_key_waiting() {
     let places = super::places(&app.admin).await;
     super::check_places(&places);
     assert_eq!(super::open_by_key(&places)[&1], admitted);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_crowd_on_a_key_that_is_held_elsewhere_leaves_connections_to_everybody_else() {
+    let app = TestApp::start_with(TestDatabase::postgres(), as_they_are).await;
+    let (held, _) = keys(&app).await;
+    let mut holder = app.database.connect();
+    holder.batch_execute(HOLD).unwrap();
+    let waiting: Vec<_> = (0..64)
+        .map(|number| activate(&app, &held, format!("m{number}")))
+        .collect();
+    // A transaction sees the same activity as long as it lasts.
+    let mut watcher = app.database.connect();
+    let blocked = "SELECT COUNT(*) AS number FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while number(&mut watcher, blocked) < ALONE {
+        tokio::task::yield_now().await;
+    }
+    for number in 0..8 {
+        let product = json!({ "sku": format!("viewer-{number}"), "name": "Viewer" });
+        app.admin.post("/v1/products", product).await.ok();
+    }
+    assert_eq!(number(&mut watcher, blocked), ALONE);
+    let metrics = app.admin.get("/metrics").await.text;
+    let alone = format!("countersign_postgres_alone_total {ALONE}\n");
+    assert!(metrics.contains(&alone), "{metrics}");
+    holder.batch_execute("COMMIT").unwrap();
+    for answer in join_all(waiting).await {
+        assert!([201, 503].contains(&answer.unwrap().status));
+    }
     app.finish().await;
 }
 

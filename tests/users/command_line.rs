@@ -108,7 +108,7 @@ processes_on_both_databases! {
         assert_eq!(status(&second), 401);
         assert!(run_refused(database, &["token", "revoke", "7"]).contains("no such API token"));
         let unknown = run_refused(database, &["token", "list", "--account", "nope"]);
-        assert_eq!(unknown, "countersign: There is no account `nope`.");
+        assert_eq!(unknown, "countersign: There is no account `nope`. `countersign token list` shows the accounts that have API tokens.");
         let output = run(database, &["token", "revoke", "abc"]);
         let wrong = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));

@@ -6,10 +6,11 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use diesel::sqlite::Sqlite;
 
 use crate::db::connection::DbConnection;
 use crate::db::models::activation::{Activation, ActivationDetails, COUNTED};
-use crate::db::schema::{activation_counts, activation_details, activations};
+use crate::db::schema::{activation_details, activations};
 use crate::db::types::JsonObject;
 
 /// A new activation of a key whose row is held.
@@ -43,17 +44,42 @@ impl Admission {
                 .execute(conn)?;
         }
         if self.open > COUNTED {
-            let open = activation_counts::open.eq(self.open);
-            diesel::insert_into(activation_counts::table)
-                .values((activation_counts::key_id.eq(self.activation.key_id), open))
-                .on_conflict(activation_counts::key_id)
-                .do_update()
-                .set(open)
-                .execute(conn)?;
+            let key = self.activation.key_id.0;
+            SetCount {
+                key,
+                open: self.open,
+            }
+            .execute(conn)?;
         }
         Ok(())
     }
 }
+
+/// The count of a key (SQLite). Diesel would have it prepared each time, as an upsert of its own is none of
+/// the statements that it keeps.
+#[derive(Debug)]
+struct SetCount {
+    key: i64,
+    open: i64,
+}
+
+impl QueryFragment<Sqlite> for SetCount {
+    fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        pass.push_sql("INSERT INTO activation_counts (key_id, open) VALUES (");
+        pass.push_bind_param::<BigInt, _>(&self.key)?;
+        pass.push_sql(", ");
+        pass.push_bind_param::<BigInt, _>(&self.open)?;
+        pass.push_sql(") ON CONFLICT (key_id) DO UPDATE SET open = excluded.open");
+        Ok(())
+    }
+}
+
+impl QueryId for SetCount {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for SetCount {}
 
 /// One statement for all of them (PostgreSQL): arrays in, so that its text is always the same.
 #[derive(Debug, Default)]

@@ -142,24 +142,23 @@ impl LookUp {
     }
 
     /// Locks the rows of those keys, named by their hashes, that nobody else holds; returns which. It waits
-    /// for no row, so the order does not matter. (On SQLite nobody else can hold one.)
+    /// for no row, so the order does not matter. For the lanes of PostgreSQL; on SQLite nobody else can
+    /// hold a row.
     pub(crate) fn lock_free(
         wanted: &[Self],
         conn: &mut DbConnection,
     ) -> QueryResult<HashSet<KeyId>> {
         let hashes: Vec<&[u8]> = wanted.iter().filter_map(|one| one.key.hash()).collect();
-        let locked: Vec<KeyId> = match conn {
-            DbConnection::Sqlite(inner) => keys::table
-                .filter(keys::text_hash.eq_any(hashes))
-                .select(keys::id)
-                .load(inner)?,
-            DbConnection::Postgres(inner) => keys::table
-                .filter(keys::text_hash.eq_any(hashes))
-                .select(keys::id)
-                .for_no_key_update()
-                .skip_locked()
-                .load(inner)?,
+        let DbConnection::Postgres(inner) = conn else {
+            let message = "only rows of PostgreSQL can be locked";
+            return Err(diesel::result::Error::QueryBuilderError(message.into()));
         };
+        let locked: Vec<KeyId> = keys::table
+            .filter(keys::text_hash.eq_any(hashes))
+            .select(keys::id)
+            .for_no_key_update()
+            .skip_locked()
+            .load(inner)?;
         Ok(locked.into_iter().collect())
     }
 }
