@@ -19,6 +19,7 @@ mod check;
 mod connection;
 pub(crate) mod copy;
 mod failure;
+mod first;
 pub(crate) mod ids;
 pub(crate) mod inspect;
 mod lane;

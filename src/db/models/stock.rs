@@ -10,6 +10,7 @@ use diesel::prelude::*;
 
 use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, each_backend};
+use crate::db::first::{First, NoLock, SkipLocked, WaitLocked};
 use crate::db::models::Columns;
 use crate::db::models::key::{Key, KeyStatus};
 use crate::db::models::lot::LotId;
@@ -253,8 +254,19 @@ fn in_range(
                 .and(keys::assigned_at.is_null()),
         )
         .order((stock::lot_id, stock::key_id))
-        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select((StockRow::columns(), Key::columns()));
+    if limit == 1 {
+        return match (conn, held) {
+            (DbConnection::Sqlite(inner), _) => First::<_, NoLock>::of(rows).load(inner),
+            (DbConnection::Postgres(inner), Held::Skip) => {
+                First::<_, SkipLocked>::of(rows).load(inner)
+            }
+            (DbConnection::Postgres(inner), Held::Wait) => {
+                First::<_, WaitLocked>::of(rows).load(inner)
+            }
+        };
+    }
+    let rows = rows.limit(i64::try_from(limit).unwrap_or(i64::MAX));
     match conn {
         DbConnection::Sqlite(inner) => rows.load(inner),
         DbConnection::Postgres(inner) => match held {
