@@ -213,6 +213,9 @@ impl StockRow {
     }
 }
 
+/// The range of ids that every lot is in.
+const EVERYTHING: (LotId, LotId) = (LotId(i64::MIN), LotId(i64::MAX));
+
 /// The ids of published lots as open intervals between the few that are not published.
 fn published_ranges(conn: &mut DbConnection) -> QueryResult<Vec<(LotId, LotId)>> {
     let unpublished: Vec<LotId> = each_backend!(conn, |inner| lots::table
@@ -220,11 +223,11 @@ fn published_ranges(conn: &mut DbConnection) -> QueryResult<Vec<(LotId, LotId)>>
         .order(lots::id)
         .select(lots::id)
         .load(inner))?;
-    let from = std::iter::once(LotId(i64::MIN)).chain(unpublished.iter().copied());
+    let from = std::iter::once(EVERYTHING.0).chain(unpublished.iter().copied());
     let to = unpublished
         .iter()
         .copied()
-        .chain(std::iter::once(LotId(i64::MAX)));
+        .chain(std::iter::once(EVERYTHING.1));
     Ok(from.zip(to).collect())
 }
 
@@ -245,7 +248,6 @@ fn in_range(
         .filter(stock::lot_id.ne_all(unpublished))
         .filter(stock::sequence_id.eq(sequence))
         .filter(stock::product_id.eq(product_id))
-        .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
         .filter(keys::expires_at.is_null().or(keys::expires_at.gt(now)))
         // What stands here is for sale. Should it not be, one row must not stop everybody.
         .filter(
@@ -255,7 +257,9 @@ fn in_range(
         )
         .order((stock::lot_id, stock::key_id))
         .select((StockRow::columns(), Key::columns()));
-    if limit == 1 {
+    // Nearly always there is one range, which is everything, and one key is wanted. Without the bounds
+    // PostgreSQL sees that it need not plan this each time.
+    if limit == 1 && (from, to) == EVERYTHING {
         return match (conn, held) {
             (DbConnection::Sqlite(inner), _) => First::<_, NoLock>::of(rows).load(inner),
             (DbConnection::Postgres(inner), Held::Skip) => {
@@ -266,7 +270,9 @@ fn in_range(
             }
         };
     }
-    let rows = rows.limit(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = rows
+        .filter(stock::lot_id.gt(from).and(stock::lot_id.lt(to)))
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX));
     match conn {
         DbConnection::Sqlite(inner) => rows.load(inner),
         DbConnection::Postgres(inner) => match held {
