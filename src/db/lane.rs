@@ -172,6 +172,9 @@ enum Failed {
 impl<I, O> Loop<I, O> {
     fn run(mut self) {
         while let Some(batch) = self.next_batch() {
+            if batch.is_empty() {
+                continue;
+            }
             let (inputs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let began = Instant::now();
             let outputs = self.batch(&inputs);
@@ -183,32 +186,30 @@ impl<I, O> Loop<I, O> {
         }
     }
 
-    /// Waits for an input and takes those that wait behind it; `None` when the lane is to end.
-    fn next_batch(&self) -> Option<Vec<(I, oneshot::Sender<Answer<I, O>>)>> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
-            let next = if batch.is_empty() {
-                Some(self.waiting.recv().ok()?)
-            } else {
-                self.waiting.try_recv().ok()
-            };
-            match next {
-                Some(next) if next.ticket.start() => batch.push((next.input, next.reply)),
-                // Its client stopped waiting.
-                Some(_) => {}
-                None => break,
-            }
+    /// Waits for an input and takes those that wait behind it; `None` when the lane is to end. Empty when
+    /// all their clients have stopped waiting.
+    fn next_batch(&mut self) -> Option<Vec<(I, oneshot::Sender<Answer<I, O>>)>> {
+        let first = self.waiting.recv().ok()?;
+        // Before anything counts as begun: waiting for the server is waiting, too.
+        if self.conn.is_none() {
+            // The source logs why not.
+            self.conn = self.connect().ok();
         }
-        Some(batch)
+        let rest = std::iter::from_fn(|| self.waiting.try_recv().ok());
+        let begun = std::iter::once(first)
+            .chain(rest)
+            .filter(|waiting| waiting.ticket.start());
+        Some(
+            begun
+                .take(BATCH)
+                .map(|waiting| (waiting.input, waiting.reply))
+                .collect(),
+        )
     }
 
     /// Does a batch; after any failure the connection is not used again.
     fn batch(&mut self, inputs: &[I]) -> Result<Vec<Option<Result<O>>>, Failed> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            // The source has logged why.
-            None => self.connect().map_err(|_| Failed::Undone)?,
-        };
+        let mut conn = self.conn.take().ok_or(Failed::Undone)?;
         // Unwinding must not end the thread; what it leaves behind in the connection is dropped.
         let done = catch_unwind(AssertUnwindSafe(|| self.attempt(&mut conn, inputs)));
         let outputs = done.unwrap_or_else(|_| {
