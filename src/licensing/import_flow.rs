@@ -26,12 +26,16 @@ use crate::error::{Error, Result};
 
 /// Keys of a run at most.
 pub(super) const RUN: usize = 16 * CHUNK;
-/// Runs under way: one is written, and one is sealed.
-const RUNS: usize = 2;
+/// Runs under way: one is written, one is sealed, and one waits for its ids, which on SQLite it gets between
+/// the transactions of the others.
+const RUNS: usize = 3;
 /// Transactions that share a run on PostgreSQL. Others need its processors, too.
 const PARTS: usize = 2;
 /// Keys of a transaction at most where others do not wait for its end.
 const LONGEST: usize = 4 * CHUNK;
+
+/// Records with the ids of their keys.
+type Numbered = Vec<(i64, (Record, Place))>;
 
 /// Leave to begin a run.
 pub(super) type Room = OwnedSemaphorePermit;
@@ -83,13 +87,24 @@ impl Flow {
     }
 
     /// Begins to store keys, with which `lines` lines have been read.
-    pub(super) fn begin(
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) async fn begin(
         &mut self,
         room: Room,
         plan: Arc<Plan>,
         records: Vec<(Record, Place)>,
         lines: i64,
-    ) {
+    ) -> Result<()> {
+        // Before the next run is: the order of the ids is that of the lines.
+        let count = records.len();
+        let ids = self
+            .app
+            .db
+            .write_part(move |tx| Ok(ids::take_key_ids(tx, count)?))
+            .await?;
+        let records = ids.into_iter().zip(records).collect();
         let (app, gate) = (Arc::clone(&self.app), Arc::clone(&self.room));
         let before = self.newest.take();
         self.newest = Some(tokio::spawn(async move {
@@ -100,6 +115,7 @@ impl Flow {
             drop(room);
             staged
         }));
+        Ok(())
     }
 
     /// Waits for all runs; returns what became of their keys.
@@ -122,7 +138,7 @@ async fn run(
     app: &App,
     plan: &Arc<Plan>,
     before: Option<JoinHandle<Result<Staged>>>,
-    records: Vec<(Record, Place)>,
+    records: Numbered,
     lines: i64,
 ) -> Result<Staged> {
     let sealed = seal(app, plan, records).await;
@@ -142,17 +158,12 @@ async fn run(
 }
 
 /// Seals the texts, which is work for a processor and not for a transaction.
-async fn seal(app: &App, plan: &Arc<Plan>, records: Vec<(Record, Place)>) -> Result<Vec<NewKey>> {
-    let count = records.len();
-    let ids = app
-        .db
-        .write_part(move |tx| Ok(ids::take_key_ids(tx, count)?))
-        .await?;
+async fn seal(app: &App, plan: &Arc<Plan>, records: Numbered) -> Result<Vec<NewKey>> {
     let (mint, plan) = (app.mint(), Arc::clone(plan));
     tokio::task::spawn_blocking(move || {
         let batch = &plan.batch;
-        let rows = ids.into_iter().zip(records);
-        let mut rows: Vec<NewKey> = rows
+        let mut rows: Vec<NewKey> = records
+            .into_iter()
             .map(|(id, (record, place))| {
                 let terms = batch.terms.overridden(own_terms(&record));
                 let terms = match batch.standing.assigned_at {

@@ -170,7 +170,7 @@ impl Run {
         match self.target.place {
             Some(place) => {
                 let plan = self.plan(place);
-                self.flow.begin(room, plan, records, self.lines);
+                self.flow.begin(room, plan, records, self.lines).await?;
             }
             None => self.count(records).await?,
         }
