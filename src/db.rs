@@ -11,6 +11,7 @@ use std::time::Instant;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, Result};
+use haste::{Haste, Hurried};
 use models::issued_key::{Found, LookUp};
 use patience::Patience;
 use source::Source;
@@ -20,6 +21,7 @@ mod connection;
 pub(crate) mod copy;
 mod failure;
 mod first;
+mod haste;
 pub(crate) mod ids;
 pub(crate) mod inspect;
 mod lane;
@@ -39,6 +41,7 @@ mod ticket;
 pub(crate) mod types;
 mod update;
 mod url;
+mod write_job;
 mod writer;
 
 pub use check::check_schema;
@@ -230,7 +233,28 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
-        self.write_within(Patience::full(), run).await
+        self.write_within(Patience::full(), Haste::Hurried, run)
+            .await
+    }
+
+    /// As [`Db::write`], for a part of long work that looks whether any are [`Db::hurried`] and then ends early.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub(crate) async fn write_part<T, F>(&self, run: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
+    {
+        self.write_within(Patience::full(), Haste::Part, run).await
+    }
+
+    /// The writes that are no parts of long work and may wait for those before them, as they do on SQLite.
+    pub(crate) fn hurried(&self) -> Hurried {
+        match &self.inner.writes {
+            Writes::Sqlite(writer) => writer.hurried(),
+            Writes::Postgres { .. } => Hurried::default(),
+        }
     }
 
     async fn read_within<T, F>(&self, patience: Patience, run: F) -> Result<T>
@@ -242,13 +266,13 @@ impl Db {
         off_thread(patience, move |patience| inner.read(patience, run)).await
     }
 
-    async fn write_within<T, F>(&self, patience: Patience, run: F) -> Result<T>
+    async fn write_within<T, F>(&self, patience: Patience, haste: Haste, run: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
     {
         match &self.inner.writes {
-            Writes::Sqlite(writer) => writer.write(patience, run).await,
+            Writes::Sqlite(writer) => writer.write(patience, haste, run).await,
             Writes::Postgres { pool, metrics } => {
                 let (pool, metrics) = (pool.clone(), metrics.clone());
                 off_thread(patience, move |patience| {

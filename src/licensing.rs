@@ -20,6 +20,7 @@ pub(crate) mod generators;
 pub(crate) mod idempotency;
 pub(crate) mod import;
 pub(crate) mod import_end;
+mod import_flow;
 pub(crate) mod import_format;
 pub(crate) mod import_run;
 pub(crate) mod import_sweep;

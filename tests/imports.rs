@@ -168,6 +168,39 @@ on_both_databases! {
         app.admin.get("/v1/imports/77").await.refused(404, "import_not_found");
     }
 
+    async fn of_two_lines_with_one_text_the_first_counts_and_keys_are_sold_in_the_order_of_their_lines(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        let rows = |limit: i64| (0..12_000).map(move |key| format!("K{key},{limit}\n"));
+        let body: String = std::iter::once("key,max_activations\n".to_owned()).chain(rows(1)).chain(rows(2)).collect();
+        let path = "/v1/sequences/editor/import?header=true&wait=true";
+        let report = app.admin.post_bytes(path, "text/csv", body).await.ok();
+        assert_eq!((&report["added"], &report["duplicates"]), (&json!(12_000), &json!(12_000)));
+        let second = "SELECT COUNT(*) AS number FROM keys WHERE max_activations = 2";
+        assert_eq!(crate::support::database::number(&mut app.database.connect(), second), 0);
+        let wanted: Vec<String> = (0..1000).map(|key| format!("K{key}")).collect();
+        assert_eq!(app.admin.order("1", "editor", 1000, "completed").await.keys(), wanted);
+    }
+
+    async fn activations_are_answered_between_the_steps_of_an_import(app: TestApp) {
+        app.admin.make_product("editor", json!({})).await;
+        app.admin.import("editor", "status=sold&product=editor", &["sold"]).await.ok();
+        let keys: Vec<String> = (0..64_000).map(|key| format!("K{key}")).collect();
+        let import = tokio::spawn({
+            let (admin, body) = (app.admin.clone(), keys.join("\n"));
+            async move { admin.post_bytes("/v1/sequences/editor/import?wait=true", "text/plain", body).await.ok() }
+        });
+        while app.admin.get("/v1/imports").await.ok()["items"][1]["added"].as_i64().unwrap_or(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut answered = 0;
+        while app.admin.get("/v1/imports/2").await.ok()["state"] == "running" {
+            app.software().activate("sold", &format!("m{answered}")).await.ok();
+            answered += 1;
+        }
+        assert!(answered >= 10, "{answered} activations during an import of 64 steps");
+        assert_eq!(import.await.unwrap()["added"], 64_000);
+    }
+
     async fn a_refused_import_is_remembered_with_its_lines(app: TestApp) {
         app.admin.make_product("editor", json!({})).await;
         app.admin.import("editor", "", &["K1", &"x".repeat(5000)]).await.refused(422, "import_failed");

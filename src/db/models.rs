@@ -16,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod key_changes;
 pub(crate) mod key_filter;
 pub(crate) mod lot;
+pub(crate) mod new_key;
 pub(crate) mod order;
 pub(crate) mod order_line;
 pub(crate) mod personal_data;
@@ -24,6 +25,7 @@ pub(crate) mod refusal_count;
 pub(crate) mod retired_text;
 pub(crate) mod sequence;
 pub(crate) mod stock;
+mod stock_insert;
 pub(crate) mod user;
 
 use diesel::prelude::*;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::haste::Haste;
 use super::lane::{Answer, Lane, Together};
 use super::patience::Patience;
 use super::{Access, Db, DbConnection, DbMetrics, OpenError, POOL, Writes};
@@ -102,7 +103,7 @@ impl<I: Send + 'static, O: Send + 'static> SharedWrite<I, O> {
     async fn do_one(&self, patience: Patience, input: I) -> Result<O> {
         let one = self.one;
         self.db
-            .write_within(patience, move |tx| one(tx, &input))
+            .write_within(patience, Haste::Hurried, move |tx| one(tx, &input))
             .await
     }
 }

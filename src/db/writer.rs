@@ -10,6 +10,8 @@
 //! one on a fresh connection. So a job may run more than once before it is answered. When another program
 //! keeps the file for so long that no transaction can begin, the whole batch is answered 503 at once, and
 //! until one gets through again, those behind it do not wait as long.
+//!
+//! A part of long work (`haste`) is a batch for itself.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +25,7 @@ use diesel::prelude::*;
 use tokio::sync::oneshot;
 
 use super::connection::{Access, BUSY_TIMEOUT, DbConnection, set_busy_timeout};
-use super::failure::{Severity, severity};
+use super::haste::{Haste, Hurried};
 use super::metrics::DbMetrics;
 use super::patience::Patience;
 use super::pool::depth;
@@ -31,6 +33,7 @@ use super::savepoint::Savepoint;
 use super::source::Source;
 use super::ticket::Ticket;
 use super::url::OpenError;
+use super::write_job::{Job, Ran, Work};
 use crate::error::{Error, Result};
 
 /// Jobs that may wait; one more is answered 503 at once.
@@ -47,6 +50,7 @@ type Transactions = <DbConnection as Connection>::TransactionManager;
 pub(super) struct Writer {
     queue: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    hurried: Hurried,
     metrics: DbMetrics,
 }
 
@@ -55,67 +59,6 @@ enum Message {
     Job(Box<dyn Work>, Instant),
     /// Finish what came before, take nothing more.
     Stop,
-}
-
-/// How one run of a job ended.
-enum Ran {
-    /// Keep what it wrote.
-    Keep,
-    /// It refused or met a constraint: undo what it wrote.
-    Undo,
-    /// The database failed under it.
-    Broken,
-}
-
-/// A queued job with its closure, its result and its client, behind one type.
-trait Work: Send {
-    /// Claims the job for running; `false` when its client stopped waiting while it was queued.
-    fn start(&self) -> bool;
-    fn run(&mut self, conn: &mut DbConnection) -> Ran;
-    /// Sends the result of the last run.
-    fn answer(self: Box<Self>);
-    fn fail(self: Box<Self>, error: Error);
-}
-
-struct Job<T, F> {
-    run: F,
-    ticket: Ticket,
-    result: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<T: Send, F: Fn(&mut DbConnection) -> Result<T> + Send> Work for Job<T, F> {
-    fn start(&self) -> bool {
-        self.ticket.start()
-    }
-
-    fn run(&mut self, conn: &mut DbConnection) -> Ran {
-        let result = (self.run)(conn);
-        let ran = match &result {
-            Ok(_) => Ran::Keep,
-            Err(error) => match severity(error) {
-                Severity::Statement => Ran::Undo,
-                Severity::TryAgain | Severity::Connection => {
-                    tracing::error!(%error, "a write job met an error of the database");
-                    Ran::Broken
-                }
-            },
-        };
-        self.result = Some(result);
-        ran
-    }
-
-    fn answer(self: Box<Self>) {
-        let result = self
-            .result
-            .unwrap_or_else(|| Err(Error::internal("a job was answered before it ran")));
-        // The client may have left; its job counts all the same.
-        let _ = self.reply.send(result);
-    }
-
-    fn fail(self: Box<Self>, error: Error) {
-        let _ = self.reply.send(Err(error));
-    }
 }
 
 impl Writer {
@@ -132,6 +75,7 @@ impl Writer {
                     conn: Some(conn),
                     held: false,
                     jobs,
+                    aside: None,
                     stopping: false,
                     metrics: of_loop,
                 }
@@ -143,6 +87,7 @@ impl Writer {
         Ok(Self {
             queue,
             thread: Mutex::new(Some(thread)),
+            hurried: Hurried::default(),
             metrics,
         })
     }
@@ -152,7 +97,7 @@ impl Writer {
     /// # Errors
     /// Besides the job's own: [`Error::Unavailable`] when the queue is full, or when the job has not
     /// been started in time. A job that has started is waited for.
-    pub(super) async fn write<T, F>(&self, patience: Patience, run: F) -> Result<T>
+    pub(super) async fn write<T, F>(&self, patience: Patience, haste: Haste, run: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut DbConnection) -> Result<T> + Send + 'static,
@@ -164,6 +109,7 @@ impl Writer {
             ticket: ticket.clone(),
             result: None,
             reply,
+            hurried: (haste == Haste::Hurried).then(|| self.hurried.count()),
         });
         // Before the writer can take it out again.
         self.metrics.queue_length.inc();
@@ -177,6 +123,11 @@ impl Writer {
                 }
             })?;
         ticket.wait(answer, patience.left()).await?
+    }
+
+    /// The hurried jobs that have not been answered.
+    pub(super) fn hurried(&self) -> Hurried {
+        self.hurried.clone()
     }
 
     /// Takes no more jobs, finishes the queue and ends the thread.
@@ -208,6 +159,8 @@ struct Loop {
     /// Another program had the file when a transaction was last tried.
     held: bool,
     jobs: Receiver<Message>,
+    /// A part of long work that came while others were gathered: the next batch.
+    aside: Option<Box<dyn Work>>,
     stopping: bool,
     metrics: DbMetrics,
 }
@@ -218,6 +171,13 @@ enum GaveWay {
     Held,
     /// A job, or what came after it, failed.
     Broken,
+}
+
+/// How a transaction ends whose ground held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Commit,
+    RollBack,
 }
 
 impl Loop {
@@ -240,6 +200,9 @@ impl Loop {
 
     /// Waits for a job and takes those that wait behind it; `None` when the writer is to stop.
     fn next_batch(&mut self) -> Option<Vec<Box<dyn Work>>> {
+        if let Some(job) = self.aside.take() {
+            return Some(vec![job]);
+        }
         if self.stopping {
             return None;
         }
@@ -254,7 +217,16 @@ impl Loop {
                 self.metrics.dequeued(*queued_at);
             }
             match message {
-                Some(Message::Job(job, _)) if job.start() => batch.push(job),
+                Some(Message::Job(job, _)) if job.start() => {
+                    if !job.is_part() {
+                        batch.push(job);
+                    } else if batch.is_empty() {
+                        return Some(vec![job]);
+                    } else {
+                        self.aside = Some(job);
+                        return Some(batch);
+                    }
+                }
                 // Its client stopped waiting.
                 Some(Message::Job(..)) => {}
                 Some(Message::Stop) => {
@@ -271,6 +243,17 @@ impl Loop {
 
     /// One transaction, one savepoint a job, one commit.
     fn together(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), GaveWay> {
+        // Without a savepoint: one over thousands of pages makes SQLite walk through what it remembers of
+        // them at the end of every statement.
+        if let [job] = batch
+            && job.is_part()
+        {
+            return self.attempt(|conn| match job.run(conn) {
+                Ran::Keep => Ok(Ending::Commit),
+                Ran::Undo => Ok(Ending::RollBack),
+                Ran::Broken => Err(GaveWay::Broken),
+            });
+        }
         self.attempt(|conn| {
             for job in batch.iter_mut() {
                 Savepoint::Set.run(conn).map_err(|_| GaveWay::Broken)?;
@@ -283,7 +266,7 @@ impl Loop {
                     return Err(GaveWay::Broken);
                 }
             }
-            Ok(())
+            Ok(Ending::Commit)
         })
     }
 
@@ -311,6 +294,7 @@ impl Loop {
                 Ran::Undo => Savepoint::Undo.run(conn),
                 Ran::Broken => return Err(GaveWay::Broken),
             }
+            .map(|()| Ending::Commit)
             .map_err(|_| GaveWay::Broken)
         });
         match ended {
@@ -326,11 +310,11 @@ impl Loop {
         }
     }
 
-    /// Runs `work` in an immediate transaction and commits; on any failure drops the connection, which
+    /// Runs `work` in an immediate transaction and ends it as that says; on any failure drops the connection, which
     /// rolls back whatever state the transaction was left in.
     fn attempt(
         &mut self,
-        work: impl FnOnce(&mut DbConnection) -> Result<(), GaveWay>,
+        work: impl FnOnce(&mut DbConnection) -> Result<Ending, GaveWay>,
     ) -> Result<(), GaveWay> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -340,7 +324,12 @@ impl Loop {
         self.begin(&mut conn)?;
         // Unwinding must not cross the thread's loop; what it leaves behind in the connection is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            work(&mut conn)?;
+            if work(&mut conn)? == Ending::RollBack {
+                return <Transactions as TransactionManager<DbConnection>>::rollback_transaction(
+                    &mut conn,
+                )
+                .map_err(|error| broken("rollback", &error));
+            }
             let begun = Instant::now();
             <Transactions as TransactionManager<DbConnection>>::commit_transaction(&mut conn)
                 .map_err(|error| broken("commit", &error))?;

@@ -18,8 +18,9 @@ use super::staging::{self, CHUNK, ForOrder, NamedOrder};
 use super::{generators, products, sequences};
 use crate::app::App;
 use crate::db::models::generator::{Generator, GeneratorId};
-use crate::db::models::key::{KeySource, KeyStatus, NewKey};
+use crate::db::models::key::{KeySource, KeyStatus};
 use crate::db::models::lot::{Lot, LotId, LotKind};
+use crate::db::models::new_key::NewKey;
 use crate::db::models::product::Product;
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::{DbConnection, ids};
@@ -147,6 +148,7 @@ impl App {
     }
 
     async fn make_all(&self, plan: &Plan, place: &Place) -> Result<()> {
+        let share = self.mint().share(&plan.batch);
         let mut draws = Draws::for_keys(plan.wanted);
         let mut made = 0;
         while made < plan.wanted {
@@ -160,13 +162,15 @@ impl App {
                 .await?;
             let rows = self.draw(plan, ids).await?;
             let (lot, clock, place) = (plan.lot, self.clock.clone(), place.clone());
-            made += self
+            let share = share.clone();
+            let (_, new) = self
                 .db
                 .write(move |tx| {
                     place.extend(tx, clock.now())?;
-                    staging::stage(tx, lot, &rows, clock.now())
+                    staging::stage(tx, lot, (&share, &rows), clock.now(), |_| true)
                 })
                 .await?;
+            made += new;
         }
         Ok(())
     }
@@ -183,12 +187,15 @@ impl App {
         tokio::task::spawn_blocking(move || {
             let mut dice = Dice::new();
             let sku = batch.product.as_ref().map(|product| product.sku.clone());
-            ids.into_iter()
+            let mut rows = ids
+                .into_iter()
                 .map(|id| {
                     let text = mint.text(&recipe, id, sku.as_deref(), None, &mut dice)?;
-                    Ok(mint.key(id, &text, Some(sequence), batch.terms, None, &batch))
+                    Ok(mint.key(id, &text, Some(sequence), batch.terms, None))
                 })
-                .collect::<Result<_>>()
+                .collect::<Result<Vec<_>>>()?;
+            staging::sort_for_index(&mut rows);
+            Ok(rows)
         })
         .await
         .map_err(|error| Error::internal(format!("drawing keys ended early: {error}")))?

@@ -7,10 +7,10 @@ use serde_json::json;
 use super::context::Context;
 use super::events::{self, Subject};
 use super::import_run::Run;
-use super::import_target::{Place, Staged};
+use super::import_target::{Place, StagedIn};
 use super::{orders, staging};
 use crate::db::DbConnection;
-use crate::db::models::import::{Import, ImportState};
+use crate::db::models::import::{Import, ImportState, Staged};
 use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::types::JsonObject;
 use crate::error::{Code, Error, Refusal, Result};
@@ -37,10 +37,10 @@ impl Run {
                 new.insert(id, name);
             }
         }
-        let (cx, progress) = (self.cx.clone(), self.progress);
+        let (cx, staged, lines) = (self.cx.clone(), self.staged, self.lines);
         let (published, clock) = (sequences.clone(), self.app.clock.clone());
         let (name, order) = (self.options.sequence.clone(), self.target.order);
-        let added = usize::try_from(progress.added).unwrap_or(usize::MAX);
+        let added = usize::try_from(staged.added).unwrap_or(usize::MAX);
         self.app
             .db
             .write(move |tx| {
@@ -57,14 +57,14 @@ impl Run {
                 if let Some(order) = order {
                     orders::follow_keys(tx, &cx, order)?;
                 }
-                Import::note(tx, place.import, progress, cx.now)?;
+                Import::note(tx, place.import, lines, Staged::default(), cx.now)?;
                 Import::end(tx, place.import, ImportState::Done, None, cx.now)?;
                 let detail = json!({
                     "import": place.import,
                     "sequence": name,
                     "sequences": published.len(),
-                    "added": progress.added,
-                    "duplicates": progress.duplicates,
+                    "added": staged.added,
+                    "duplicates": staged.duplicates,
                 });
                 events::record(tx, &cx, "keys.imported", Subject::Lot(place.lot), detail)
             })
@@ -74,17 +74,17 @@ impl Run {
     }
 
     /// Takes away what was staged and notes why.
-    pub(super) async fn take_away(&self, place: Staged, error: &Error) {
+    pub(super) async fn take_away(&self, place: StagedIn, error: &Error) {
         let (state, problem) = match error {
             Error::Refused(refusal) => (ImportState::Refused, Some(problem(refusal))),
             _ => (ImportState::Interrupted, None),
         };
-        let (progress, now) = (self.progress, self.app.clock.now());
+        let (lines, now) = (self.lines, self.app.clock.now());
         let noted = self
             .app
             .db
             .write(move |tx| {
-                Import::note(tx, place.import, progress, now)?;
+                Import::note(tx, place.import, lines, Staged::default(), now)?;
                 Ok(Import::end(tx, place.import, state, problem.as_ref(), now)?)
             })
             .await;

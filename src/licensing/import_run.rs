@@ -9,14 +9,14 @@ use super::context::Context;
 use super::import::{
     CreateMissing, Failures, ImportOptions, ImportReport, Piece, Purpose, ReadSoFar,
 };
+use super::import_flow::{Flow, Plan, RUN, Room};
 use super::import_format::{FailedLine, Parser, Record};
-use super::import_target::{self, Place, Staged, Target};
-use super::mint::{Batch, Terms};
-use super::staging::{self, CHUNK};
+use super::import_target::{self, Place, StagedIn, Target};
+use super::mint::Batch;
+use super::staging::CHUNK;
 use crate::app::App;
-use crate::db::ids;
-use crate::db::models::import::{Import, Progress};
-use crate::db::models::key::{Key, KeySource, NewKey};
+use crate::db::models::import::Staged;
+use crate::db::models::key::{Key, KeySource};
 use crate::error::{Code, Error, Refusal, Result};
 
 /// Sequences that one import may fill: it holds them all when it publishes.
@@ -32,7 +32,12 @@ pub(super) struct Run {
     /// The sequences that the text has named so far.
     pub(super) places: HashMap<String, Option<Place>>,
     failures: Failures,
-    pub(super) progress: Progress,
+    /// How many lines have been read.
+    pub(super) lines: i64,
+    /// What became of the keys.
+    pub(super) staged: Staged,
+    plan: Option<Arc<Plan>>,
+    flow: Flow,
     /// In a dry run: what the text has held so far. Half of each hash, as two texts of one import that
     /// share so much are not to be feared.
     seen: HashSet<[u8; 16]>,
@@ -47,6 +52,7 @@ impl Run {
         read: Arc<ReadSoFar>,
     ) -> Self {
         Self {
+            flow: Flow::new(Arc::clone(&app)),
             app,
             cx,
             options,
@@ -54,7 +60,9 @@ impl Run {
             read,
             places: HashMap::new(),
             failures: Failures::default(),
-            progress: Progress::default(),
+            lines: 0,
+            staged: Staged::default(),
+            plan: None,
             seen: HashSet::new(),
         }
     }
@@ -67,6 +75,16 @@ impl Run {
         tell_read: oneshot::Sender<()>,
     ) -> Result<ImportReport> {
         let read = self.read_all(parser, pieces).await;
+        // Whatever was read: nothing is taken away under those who still store.
+        let staged = self.flow.finish().await;
+        let read = match staged {
+            // Then the reading may have ended because of it.
+            Err(why) => Err(why),
+            Ok(staged) => {
+                self.staged = self.staged + staged;
+                read
+            }
+        };
         // Whoever waited for it may have left.
         let _ = tell_read.send(());
         let ended = match read {
@@ -81,8 +99,8 @@ impl Run {
             self.take_away(place, error).await;
         }
         ended.map(|()| ImportReport {
-            added: u64::try_from(self.progress.added).unwrap_or(0),
-            duplicates: u64::try_from(self.progress.duplicates).unwrap_or(0),
+            added: u64::try_from(self.staged.added).unwrap_or(0),
+            duplicates: u64::try_from(self.staged.duplicates).unwrap_or(0),
             failures: self.failures.count,
             failed: self.failures.listed,
         })
@@ -96,22 +114,30 @@ impl Run {
         let mut out = Vec::new();
         let mut pending = Vec::new();
         loop {
-            match pieces.recv().await {
+            // While keys are stored the next ones come together: the longer it takes, the more at once.
+            let piece = tokio::select! {
+                room = self.flow.room(), if pending.len() >= CHUNK => {
+                    let rest = pending.split_off(pending.len().min(RUN));
+                    let records = std::mem::replace(&mut pending, rest);
+                    self.take(room?, records).await?;
+                    continue;
+                }
+                piece = pieces.recv(), if pending.len() < RUN => piece,
+            };
+            match piece {
                 Some(Piece::Bytes(bytes)) => parser.push(&bytes, &mut out)?,
                 Some(Piece::End) => break,
                 None => return Err(Error::Unavailable("the text of the import broke off")),
             }
             self.sort(&mut out, &mut pending);
-            while pending.len() >= CHUNK {
-                let rest = pending.split_off(CHUNK);
-                self.take(std::mem::replace(&mut pending, rest)).await?;
-            }
         }
         parser.finish(&mut out)?;
         self.sort(&mut out, &mut pending);
         while !pending.is_empty() {
-            let rest = pending.split_off(pending.len().min(CHUNK));
-            self.take(std::mem::replace(&mut pending, rest)).await?;
+            let rest = pending.split_off(pending.len().min(RUN));
+            let records = std::mem::replace(&mut pending, rest);
+            let room = self.flow.room().await?;
+            self.take(room, records).await?;
         }
         Ok(())
     }
@@ -119,7 +145,7 @@ impl Run {
     /// Keeps what can be staged and notes what cannot.
     fn sort(&mut self, out: &mut Vec<Result<Record, FailedLine>>, pending: &mut Vec<Record>) {
         self.read.add(u64::try_from(out.len()).unwrap_or(0));
-        self.progress.lines += i64::try_from(out.len()).unwrap_or(0);
+        self.lines += i64::try_from(out.len()).unwrap_or(0);
         for outcome in out.drain(..) {
             match outcome {
                 // After a failure nothing will be published: the rest is only looked through.
@@ -135,16 +161,36 @@ impl Run {
         self.failures.count > 0 && self.options.purpose == Purpose::Import
     }
 
-    async fn take(&mut self, records: Vec<Record>) -> Result<()> {
+    async fn take(&mut self, room: Room, records: Vec<Record>) -> Result<()> {
         self.app.go_on_unless_stopping()?;
         let records = self.find_places(records).await?;
         if records.is_empty() || self.is_lost() {
             return Ok(());
         }
         match self.target.place {
-            Some(place) => self.stage(place, records).await,
-            None => self.count(records).await,
+            Some(place) => {
+                let plan = self.plan(place);
+                self.flow.begin(room, plan, records, self.lines).await?;
+            }
+            None => self.count(records).await?,
         }
+        Ok(())
+    }
+
+    fn plan(&mut self, place: StagedIn) -> Arc<Plan> {
+        let plan = self.plan.get_or_insert_with(|| {
+            let batch = Batch {
+                source: KeySource::Import,
+                generator: None,
+                lot: Some(place.lot),
+                product: self.target.product.clone(),
+                standing: self.target.standing,
+                terms: self.options.terms,
+                now: self.cx.now,
+            };
+            Arc::new(Plan::new(&self.app, place, batch))
+        });
+        Arc::clone(plan)
     }
 
     /// Finds where each record goes; those that go nowhere fail.
@@ -263,66 +309,6 @@ impl Run {
         }
     }
 
-    async fn stage(&mut self, place: Staged, records: Vec<(Record, Place)>) -> Result<()> {
-        let count = records.len();
-        let ids = self
-            .app
-            .db
-            .write(move |tx| Ok(ids::take_key_ids(tx, count)?))
-            .await?;
-        let rows = self.seal(place, records, ids).await?;
-        let clock = self.app.clock.clone();
-        let before = self.progress;
-        let (progress, ()) = self
-            .app
-            .db
-            .write(move |tx| {
-                let now = clock.now();
-                let added = staging::stage(tx, place.lot, &rows, now)?;
-                let progress = before.with(added, count - added);
-                Import::note(tx, place.import, progress, now)?;
-                Ok((progress, ()))
-            })
-            .await?;
-        self.progress = progress;
-        Ok(())
-    }
-
-    /// Seals the texts, which is work for a processor and not for a transaction.
-    async fn seal(
-        &self,
-        place: Staged,
-        records: Vec<(Record, Place)>,
-        ids: Vec<i64>,
-    ) -> Result<Vec<NewKey>> {
-        let mint = self.app.mint();
-        let now = self.cx.now;
-        let batch = Batch {
-            source: KeySource::Import,
-            generator: None,
-            lot: Some(place.lot),
-            product: self.target.product.clone(),
-            standing: self.target.standing,
-            terms: self.options.terms,
-            now,
-        };
-        tokio::task::spawn_blocking(move || {
-            let rows = ids.into_iter().zip(records);
-            rows.map(|(id, (record, place))| {
-                let terms = batch.terms.overridden(own_terms(&record));
-                let terms = match batch.standing.assigned_at {
-                    Some(at) => terms.at_issue(at),
-                    None => terms,
-                };
-                let extra = (!record.extra.0.is_empty()).then_some(record.extra);
-                mint.key(id, record.key.as_str(), place.id(), terms, extra, &batch)
-            })
-            .collect()
-        })
-        .await
-        .map_err(|error| Error::internal(format!("sealing keys ended early: {error}")))
-    }
-
     /// What a dry run does instead of staging.
     async fn count(&mut self, records: Vec<(Record, Place)>) -> Result<()> {
         let vault = Arc::clone(&self.app.vault);
@@ -338,35 +324,14 @@ impl Run {
             .db
             .read(move |conn| Ok(Key::taken_texts(conn, &asked)?))
             .await?;
-        let (mut added, mut duplicates) = (0, 0);
-        for hash in hashes {
+        let mut added = 0;
+        for hash in &hashes {
             let (half, _) = hash.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
             if self.seen.insert(*half) && !taken.contains(hash.as_slice()) {
                 added += 1;
-            } else {
-                duplicates += 1;
             }
         }
-        self.progress = self.progress.with(added, duplicates);
+        self.staged = self.staged + Staged::of(hashes.len(), added);
         Ok(())
-    }
-}
-
-impl Progress {
-    fn with(self, added: usize, duplicates: usize) -> Self {
-        let count = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
-        Self {
-            added: self.added + count(added),
-            duplicates: self.duplicates + count(duplicates),
-            ..self
-        }
-    }
-}
-
-fn own_terms(record: &Record) -> Terms {
-    Terms {
-        expires_at: record.expires_at,
-        valid_for_days: record.valid_for_days,
-        max_activations: record.max_activations,
     }
 }

@@ -28,12 +28,12 @@ pub(super) struct Target {
     /// The order that they are for.
     pub(super) order: Option<ForOrder>,
     /// Where they are staged; `None` in a dry run.
-    pub(super) place: Option<Staged>,
+    pub(super) place: Option<StagedIn>,
 }
 
 /// Where keys are staged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Staged {
+pub(super) struct StagedIn {
     pub(super) lot: LotId,
     pub(super) import: ImportId,
 }
@@ -67,7 +67,7 @@ pub(super) fn open(tx: &mut DbConnection, cx: &Context, options: &ImportOptions)
     let lot = Lot::open(tx, LotKind::Import, None, cx.actor.account(), cx.now)?
         .ok_or(Error::from(Code::ImportInProgress))?;
     let import = Import::start(tx, cx.actor.account(), lot, cx.now)?;
-    target.place = Some(Staged { lot, import });
+    target.place = Some(StagedIn { lot, import });
     if let (Some(Place::Missing), Some(name)) = (target.sequence, &options.sequence) {
         target.sequence = Some(Place::New(make_hidden(tx, name, cx)?));
     }

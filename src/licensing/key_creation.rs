@@ -11,8 +11,9 @@ use super::{key_moves, number};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::models::job::{self, Job};
-use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus, NewKey};
+use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus};
 use crate::db::models::lot::Lot;
+use crate::db::models::new_key::{NewKey, NewKeysShare};
 use crate::db::{DbConnection, ids};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::signing::vault::Vault;
@@ -58,8 +59,17 @@ pub(crate) fn create_key(
     if !key_moves::is_consistent(&key) {
         return Err(Error::internal("a new key would stand where no key may"));
     }
-    let row = row_of(&key, making.vault.seal(id, text.as_str()), hash.to_vec());
-    if Key::insert_new(tx, &[row])?.is_empty() {
+    let row = NewKey {
+        id,
+        text_sealed: making.vault.seal(id, text.as_str()),
+        text_hash: hash,
+        sequence_id: key.sequence_id,
+        max_activations: key.max_activations,
+        expires_at: key.expires_at,
+        valid_for_days: key.valid_for_days,
+        extra: key.extra.clone(),
+    };
+    if share_of(&key).insert_new(tx, &[row])?.is_empty() {
         return Err(text_is_taken().into());
     }
     let mut restocked = Restocked::new();
@@ -130,12 +140,8 @@ pub(super) fn blank(id: KeyId, number_prefix: &str, now: Timestamp) -> Key {
     }
 }
 
-fn row_of(key: &Key, text_sealed: Vec<u8>, text_hash: Vec<u8>) -> NewKey {
-    NewKey {
-        id: key.id.0,
-        text_sealed,
-        text_hash,
-        sequence_id: key.sequence_id,
+fn share_of(key: &Key) -> NewKeysShare {
+    NewKeysShare {
         product_id: key.product_id,
         lot_id: key.lot_id,
         generator_id: None,
@@ -148,13 +154,9 @@ fn row_of(key: &Key, text_sealed: Vec<u8>, text_hash: Vec<u8>) -> NewKey {
         status: key.status,
         status_before: key.status_before,
         disabled_by_order: key.disabled_by_order,
-        max_activations: key.max_activations,
         anonymous_activations: key.anonymous_activations,
-        expires_at: key.expires_at,
-        valid_for_days: key.valid_for_days,
         assigned_at: key.assigned_at,
         delivered_at: key.delivered_at,
-        extra: key.extra.clone(),
         created_at: key.created_at,
         updated_at: key.updated_at,
     }

@@ -4,7 +4,8 @@
 use super::mint::{Batch, Mint, NewStanding, Recipe};
 use crate::clock::Timestamp;
 use crate::db::models::generator::Generator;
-use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus, NewKey};
+use crate::db::models::key::{Key, KeyId, KeySource, KeyStatus};
+use crate::db::models::new_key::NewKey;
 use crate::db::models::product::Product;
 use crate::db::models::sequence::SequenceId;
 use crate::db::{DbConnection, ids};
@@ -108,6 +109,7 @@ pub(crate) fn make_for_purchase(
         now,
     };
     let fixed_expiry = generator.expires_in_days.map(|days| now.plus_days(days));
+    let share = mint.share(&batch);
     let mut dice = Dice::new();
     let mut draws = Draws::for_keys(wanted);
     let mut made: Vec<KeyId> = Vec::with_capacity(wanted);
@@ -119,10 +121,10 @@ pub(crate) fn make_for_purchase(
             .into_iter()
             .map(|id| {
                 let text = mint.text(&recipe, id, Some(&product.sku), fixed_expiry, &mut dice)?;
-                Ok(mint.key(id, &text, Some(sequence), batch.terms, None, &batch))
+                Ok(mint.key(id, &text, Some(sequence), batch.terms, None))
             })
             .collect::<Result<_>>()?;
-        made.extend(Key::insert_new(tx, &rows)?.into_iter().map(KeyId));
+        made.extend(share.insert_new(tx, &rows)?.into_iter().map(KeyId));
     }
     Ok(Some(Key::find_many(tx, &made)?))
 }

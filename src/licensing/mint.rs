@@ -6,8 +6,9 @@ use super::pattern::Pattern;
 use crate::clock::Timestamp;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::generator::{Generator, GeneratorColumns, GeneratorId, GeneratorKind};
-use crate::db::models::key::{Key, KeySource, KeyStatus, NewKey};
+use crate::db::models::key::{Key, KeySource, KeyStatus};
 use crate::db::models::lot::LotId;
+use crate::db::models::new_key::{NewKey, NewKeysShare};
 use crate::db::models::order::OrderId;
 use crate::db::models::order_line::OrderLineId;
 use crate::db::models::product::Product;
@@ -213,8 +214,21 @@ impl Mint {
         sequence: Option<SequenceId>,
         terms: Terms,
         extra: Option<JsonObject>,
-        batch: &Batch,
     ) -> NewKey {
+        NewKey {
+            id,
+            text_sealed: self.vault.seal(id, text),
+            text_hash: self.vault.hash(text),
+            sequence_id: sequence,
+            max_activations: terms.max_activations,
+            expires_at: terms.expires_at,
+            valid_for_days: terms.valid_for_days,
+            extra,
+        }
+    }
+
+    /// What the keys of a batch have in common as rows.
+    pub(crate) fn share(&self, batch: &Batch) -> NewKeysShare {
         let product = batch.product.as_ref();
         let prefix = product.map_or(&self.number_prefix, |product| &product.number_prefix);
         let NewStanding {
@@ -226,11 +240,7 @@ impl Mint {
             line,
             customer,
         } = batch.standing;
-        NewKey {
-            id,
-            text_sealed: self.vault.seal(id, text),
-            text_hash: self.vault.hash(text).to_vec(),
-            sequence_id: sequence,
+        NewKeysShare {
             product_id: product.map(|product| product.id),
             lot_id: batch.lot,
             generator_id: batch.generator,
@@ -243,13 +253,9 @@ impl Mint {
             status,
             status_before,
             disabled_by_order: false,
-            max_activations: terms.max_activations,
             anonymous_activations: 0,
-            expires_at: terms.expires_at,
-            valid_for_days: terms.valid_for_days,
             assigned_at,
             delivered_at,
-            extra,
             created_at: batch.now,
             updated_at: batch.now,
         }

@@ -15,8 +15,9 @@ use crate::clock::Timestamp;
 use crate::db::DbConnection;
 use crate::db::models::customer::CustomerId;
 use crate::db::models::job::{self, Job};
-use crate::db::models::key::{Key, KeyStatus, NewKey};
+use crate::db::models::key::{Key, KeyStatus};
 use crate::db::models::lot::{Lot, LotId};
+use crate::db::models::new_key::{NewKey, NewKeysShare};
 use crate::db::models::order::{Order, OrderId};
 use crate::db::models::order_line::{OrderLine, OrderLineId};
 use crate::db::models::product::Product;
@@ -24,41 +25,67 @@ use crate::db::models::sequence::{Sequence, SequenceId};
 use crate::db::models::stock::StockRow;
 use crate::error::{Code, Error, Refusal, Result};
 
-/// Keys per transaction: it stays short.
+/// Keys per step, after which it is looked whether others wait: a transaction stays short.
 pub(super) const CHUNK: usize = 1000;
 
-/// Stores keys in a lot that is open; returns how many of their texts are new.
+/// Puts keys into the order of the index over their texts, so that storing them walks it instead of jumping
+/// about in it, and so that two who store the same texts wait for each other one way round only. Of two keys
+/// with one text the one that came first stays first.
+pub(super) fn sort_for_index(rows: &mut [NewKey]) {
+    rows.sort_by_key(|row| row.text_hash);
+}
+
+/// Stores keys in a lot that is open, [`CHUNK`] after [`CHUNK`] as long as `go_on` says so of the number that
+/// is done; returns that number, and how many of their texts are new.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when the lot was given up meanwhile.
 pub(super) fn stage(
     tx: &mut DbConnection,
     lot: LotId,
-    rows: &[NewKey],
+    (share, rows): (&NewKeysShare, &[NewKey]),
     now: Timestamp,
-) -> Result<usize> {
-    // A deleted sequence's keys go in small steps: their texts are free all the same.
-    if Job::is_pending(tx, job::DELETE_KEYS)? {
-        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
-        Key::delete_doomed(tx, &hashes)?;
+    go_on: impl Fn(usize) -> bool,
+) -> Result<(usize, usize)> {
+    let is_deleting = Job::is_pending(tx, job::DELETE_KEYS)?;
+    let (mut done, mut new) = (0, 0);
+    for rows in rows.chunks(CHUNK) {
+        // A deleted sequence's keys go in small steps: their texts are free all the same.
+        if is_deleting {
+            let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
+            Key::delete_doomed(tx, &hashes)?;
+        }
+        new += stage_chunk(tx, lot, share, rows)?;
+        done += rows.len();
+        if !go_on(done) {
+            break;
+        }
     }
-    let stored: BTreeSet<i64> = Key::insert_new(tx, rows)?.into_iter().collect();
-    let for_sale: Vec<StockRow> = rows
-        .iter()
-        .filter(|row| row.status == KeyStatus::Active && stored.contains(&row.id))
-        .filter_map(|row| {
-            let sequence = row.sequence_id?;
-            Some(StockRow::new(sequence, row.product_id, lot, row.id))
-        })
-        .collect();
-    StockRow::insert_all(tx, &for_sale)?;
-    if !Lot::beat(
-        tx,
-        lot,
-        i64::try_from(stored.len()).unwrap_or(i64::MAX),
-        now,
-    )? {
+    if !Lot::beat(tx, lot, i64::try_from(new).unwrap_or(i64::MAX), now)? {
         return Err(gave_up());
+    }
+    Ok((done, new))
+}
+
+fn stage_chunk(
+    tx: &mut DbConnection,
+    lot: LotId,
+    share: &NewKeysShare,
+    rows: &[NewKey],
+) -> Result<usize> {
+    let mut stored = share.insert_new(tx, rows)?;
+    if share.status == KeyStatus::Active {
+        stored.sort_unstable();
+        let mut for_sale: Vec<StockRow> = rows
+            .iter()
+            .filter(|row| stored.binary_search(&row.id).is_ok())
+            .filter_map(|row| {
+                let sequence = row.sequence_id?;
+                Some(StockRow::new(sequence, share.product_id, lot, row.id))
+            })
+            .collect();
+        for_sale.sort_unstable_by_key(|row| row.key_id);
+        StockRow::insert_all(tx, &for_sale)?;
     }
     Ok(stored.len())
 }

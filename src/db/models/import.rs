@@ -45,16 +45,35 @@ pub(crate) struct Import {
     pub finished_at: Option<Timestamp>,
 }
 
-/// How far an import has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, AsChangeset)]
-#[diesel(table_name = imports)]
-pub(crate) struct Progress {
-    /// Lines that were read.
-    pub lines: i64,
+/// What became of keys of an import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Staged {
     /// Keys that are new.
     pub added: i64,
     /// Texts that exist already.
     pub duplicates: i64,
+}
+
+impl Staged {
+    /// `added` of `keys` are new.
+    pub(crate) fn of(keys: usize, added: usize) -> Self {
+        let count = |keys: usize| i64::try_from(keys).unwrap_or(i64::MAX);
+        Self {
+            added: count(added),
+            duplicates: count(keys.saturating_sub(added)),
+        }
+    }
+}
+
+impl std::ops::Add for Staged {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            added: self.added + more.added,
+            duplicates: self.duplicates + more.duplicates,
+        }
+    }
 }
 
 impl Import {
@@ -79,14 +98,21 @@ impl Import {
             .get_result(conn)
     }
 
+    /// Notes how many lines have been read, and what became of some more.
     pub(crate) fn note(
         conn: &mut DbConnection,
         id: ImportId,
-        progress: Progress,
+        lines: i64,
+        more: Staged,
         now: Timestamp,
     ) -> QueryResult<()> {
         diesel::update(imports::table.find(id))
-            .set((progress, imports::updated_at.eq(now)))
+            .set((
+                imports::lines.eq(lines),
+                imports::added.eq(imports::added + more.added),
+                imports::duplicates.eq(imports::duplicates + more.duplicates),
+                imports::updated_at.eq(now),
+            ))
             .execute(conn)
             .map(drop)
     }

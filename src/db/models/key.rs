@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use crate::db::connection::{DbConnection, MultiBackend, each_backend};
 use crate::db::models::Columns;
 use crate::db::models::customer::CustomerId;
-use crate::db::models::generator::GeneratorId;
 use crate::db::models::lot::LotId;
 use crate::db::models::order::OrderId;
 use crate::db::models::order_line::OrderLineId;
@@ -80,37 +79,6 @@ pub(crate) struct Key {
     pub revoked_at: Option<Timestamp>,
     pub suspended_at: Option<Timestamp>,
     pub terminated_at: Option<Timestamp>,
-    pub extra: Option<JsonObject>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-/// A key about to be stored.
-#[derive(Clone, Debug, Insertable)]
-#[diesel(table_name = keys, treat_none_as_default_value = false)]
-pub(crate) struct NewKey {
-    pub id: i64,
-    pub text_sealed: Vec<u8>,
-    pub text_hash: Vec<u8>,
-    pub sequence_id: Option<SequenceId>,
-    pub product_id: Option<ProductId>,
-    pub lot_id: Option<LotId>,
-    pub generator_id: Option<GeneratorId>,
-    pub order_id: Option<OrderId>,
-    pub order_line_id: Option<OrderLineId>,
-    pub customer_id: Option<CustomerId>,
-    pub number_prefix: String,
-    pub number_version: i64,
-    pub source: KeySource,
-    pub status: KeyStatus,
-    pub status_before: Option<KeyStatus>,
-    pub disabled_by_order: bool,
-    pub max_activations: Option<i64>,
-    pub anonymous_activations: i64,
-    pub expires_at: Option<Timestamp>,
-    pub valid_for_days: Option<i64>,
-    pub assigned_at: Option<Timestamp>,
-    pub delivered_at: Option<Timestamp>,
     pub extra: Option<JsonObject>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -228,46 +196,6 @@ impl Key {
             taken.extend(some);
         }
         Ok(taken)
-    }
-
-    /// Stores the keys whose texts are new; returns the ids of those stored.
-    pub(crate) fn insert_new(conn: &mut DbConnection, rows: &[NewKey]) -> QueryResult<Vec<i64>> {
-        let mut stored = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(500) {
-            let ids: Vec<i64> = each_backend!(conn, |inner| {
-                diesel::insert_into(keys::table)
-                    .values(rows)
-                    .on_conflict_do_nothing()
-                    .returning(keys::id)
-                    .get_results(inner)
-            })?;
-            stored.extend(ids);
-        }
-        Self::take_back_retired(conn, rows, &mut stored)?;
-        Ok(stored)
-    }
-
-    /// Takes away again what was stored under a retired text. Afterwards, not before: a text that is
-    /// being replaced in the same moment is in one of the two tables at any time, and the unique index
-    /// made this transaction wait for the other.
-    fn take_back_retired(
-        conn: &mut DbConnection,
-        rows: &[NewKey],
-        stored: &mut Vec<i64>,
-    ) -> QueryResult<()> {
-        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.text_hash.as_slice()).collect();
-        let retired = RetiredText::among(conn, &hashes)?;
-        if retired.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<i64> = rows
-            .iter()
-            .filter(|row| retired.contains(&row.text_hash))
-            .map(|row| row.id)
-            .collect();
-        diesel::delete(keys::table.filter(keys::id.eq_any(&ids))).execute(conn)?;
-        stored.retain(|id| !ids.contains(id));
-        Ok(())
     }
 
     /// Assigns keys that were never assigned, all in the same way; `false` when one was.

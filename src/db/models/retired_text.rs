@@ -29,6 +29,12 @@ impl RetiredText<'_> {
             .map(drop)
     }
 
+    /// Whether any text ever was: most installations replace none.
+    pub(crate) fn is_any(conn: &mut DbConnection) -> QueryResult<bool> {
+        let one = retired_texts::table.select(retired_texts::key_id);
+        diesel::select(diesel::dsl::exists(one)).get_result(conn)
+    }
+
     /// Those of the hashes that are retired.
     pub(crate) fn among(
         conn: &mut DbConnection,

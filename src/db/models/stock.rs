@@ -65,15 +65,6 @@ impl StockRow {
         }
     }
 
-    pub(crate) fn insert_all(conn: &mut DbConnection, rows: &[Self]) -> QueryResult<()> {
-        for rows in rows.chunks(1000) {
-            each_backend!(conn, |inner| diesel::insert_into(stock::table)
-                .values(rows)
-                .execute(inner))?;
-        }
-        Ok(())
-    }
-
     /// The first `count` keys that `product` can take and that have not expired, leaving out those in
     /// `taken`, locked until the transaction ends where the database locks rows. Fewer when there are
     /// fewer.
