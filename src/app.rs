@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::models::instance::SigningKeyRow;
 use crate::db::models::job::Job;
-use crate::db::{self, Access, DatabaseUrl, Db, DbMetrics, MigrateError, OpenError};
+use crate::db::{self, Access, DatabaseUrl, Db, DbMetrics, MigrateError, OpenError, PageMemory};
 use crate::error::{Error, Result};
 use crate::licensing::activate::{self, Activations};
 use crate::licensing::mint::Mint;
@@ -81,7 +81,10 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
-        let url = DatabaseUrl::parse(&config.database_url())?.with_cache(config.sqlite.cache_mib);
+        let url = DatabaseUrl::parse(&config.database_url())?.with_memory(PageMemory {
+            cache_mib: config.sqlite.cache_mib,
+            map_mib: config.sqlite.map_mib,
+        });
         let lock = DatabaseLock::for_serving(&url)?;
         let key_folder = key_folder(&config);
         let (vault, keyring) = {

@@ -79,8 +79,10 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sqlite {
-    /// Memory for pages of the database, in MiB.
+    /// Memory for pages of the database that are being written, in MiB.
     pub cache_mib: u32,
+    /// How much of the file is mapped into memory for reading, in MiB.
+    pub map_mib: u32,
 }
 
 /// `[keys]`

@@ -51,7 +51,7 @@ pub(crate) use metrics::DbMetrics;
 pub use migrate::{MigrateError, Migrations, SchemaState, migrate, revert_newest, schema_state};
 pub use page::{Cursor, PageRequest, Paged};
 pub(crate) use shared_write::SharedWrite;
-pub use url::{DatabaseUrl, OpenError};
+pub use url::{DatabaseUrl, OpenError, PageMemory};
 
 /// Connections for reads, and on PostgreSQL as many again for writes.
 const POOL: u32 = 8;

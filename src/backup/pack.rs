@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::copy::copy_database;
 use crate::db::inspect::damage;
-use crate::db::{self, DatabaseUrl, DbConnection, schema_state};
+use crate::db::{self, DatabaseUrl, DbConnection, PageMemory, schema_state};
 use crate::signing::key_file::KeyFolder;
 use crate::signing::set_up::{KeysFit, compare_keys, signing_files};
 use crate::signing::vault;
@@ -188,7 +188,7 @@ fn open_copy(copy: &Path) -> Result<DbConnection, BackupError> {
     let url = DatabaseUrl::Sqlite {
         path: copy.to_owned(),
         max_pages: None,
-        cache_mib: 0,
+        memory: PageMemory::default(),
     };
     let mut conn = db::open_to_look(&url)?;
     let damage = damage(&mut conn)?;

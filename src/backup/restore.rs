@@ -9,7 +9,7 @@ use super::{BackupError, DATABASE, DatabaseKind, folder_of, kind, staged_keys, s
 use crate::app::key_folder;
 use crate::config::Config;
 use crate::db::inspect::damage;
-use crate::db::{self, DatabaseUrl, schema_state};
+use crate::db::{self, DatabaseUrl, PageMemory, schema_state};
 use crate::doctor::nearest_folder;
 use crate::lock::DatabaseLock;
 use crate::signing::key_file::{KeyFileError, KeyFolder};
@@ -126,7 +126,7 @@ fn verify_copy(manifest: &Manifest, keys: &KeyFolder, staging: &Path) -> Result<
     let copy = DatabaseUrl::Sqlite {
         path: staging.join(DATABASE),
         max_pages: None,
-        cache_mib: 0,
+        memory: PageMemory::default(),
     };
     let unusable = |what: String| refused(format!("its database cannot be used: {what}"));
     let mut conn = db::open_to_look(&copy).map_err(|error| unusable(error.to_string()))?;

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::url::{DatabaseUrl, OpenError};
+use super::url::{DatabaseUrl, OpenError, PageMemory};
 
 /// A connection to either database. Queries in the common subset run on it directly; the few others
 /// go through `each_backend!` or [`OnBoth`].
@@ -72,7 +72,7 @@ impl<Q> RunQueryDsl<DbConnection> for OnBoth<Q> {}
 pub enum Access {
     /// Reads only; a stray write fails.
     Read,
-    /// As `Read`, for the statements of [`Db::look_up`](super::Db), which deserve a larger cache.
+    /// As `Read`, for the statements of [`Db::look_up`](super::Db), which read from a mapped file.
     LookUp,
     /// Reads and writes.
     Write,
@@ -90,7 +90,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
         DatabaseUrl::Sqlite {
             path,
             max_pages,
-            cache_mib,
+            memory,
         } => {
             let path_text = path
                 .to_str()
@@ -100,7 +100,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<DbConnection, OpenError
             }
             let mut conn = SqliteConnection::establish(path_text)
                 .map_err(|error| OpenError::sqlite(path, &error))?;
-            prepare_sqlite(&mut conn, access, *max_pages, *cache_mib)
+            prepare_sqlite(&mut conn, access, *max_pages, *memory)
                 .map_err(|error| OpenError::sqlite_file(path, &error))?;
             Ok(DbConnection::Sqlite(conn))
         }
@@ -137,7 +137,7 @@ pub fn open_to_look(url: &DatabaseUrl) -> Result<DbConnection, OpenError> {
     let name = utf8_percent_encode(text, IN_A_URI);
     let mut conn = SqliteConnection::establish(&format!("file:{name}?mode={mode}"))
         .map_err(|error| OpenError::sqlite(path, &error))?;
-    prepare_sqlite(&mut conn, Access::Read, None, 0)
+    prepare_sqlite(&mut conn, Access::Read, None, PageMemory::default())
         .map_err(|error| OpenError::sqlite_file(path, &error))?;
     Ok(DbConnection::Sqlite(conn))
 }
@@ -162,7 +162,7 @@ fn prepare_sqlite(
     conn: &mut SqliteConnection,
     access: Access,
     max_pages: Option<u32>,
-    cache_mib: u32,
+    memory: PageMemory,
 ) -> QueryResult<()> {
     set_busy_timeout(conn, BUSY_TIMEOUT)?;
     match access {
@@ -172,7 +172,7 @@ fn prepare_sqlite(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
                  PRAGMA temp_store = MEMORY",
             )?;
-            set_cache(conn, u64::from(cache_mib) * 1024 / 4)?;
+            set_cache(conn, u64::from(memory.cache_mib) * 1024)?;
             if let Some(pages) = max_pages {
                 conn.batch_execute(&format!("PRAGMA max_page_count = {pages}"))?;
             }
@@ -180,13 +180,13 @@ fn prepare_sqlite(
         }
         Access::Read | Access::LookUp => {
             conn.batch_execute("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY")?;
-            let kib = match access {
-                Access::LookUp => {
-                    u64::from(cache_mib) * 1024 / 4 * 3 / u64::from(look_ups_at_once())
-                }
-                _ => READER_CACHE_KIB,
-            };
-            set_cache(conn, kib)
+            // Every commit has a reader forget the pages in its cache; those of a mapped file it finds
+            // again for nothing.
+            if access == Access::LookUp {
+                let bytes = u64::from(memory.map_mib) << 20;
+                conn.batch_execute(&format!("PRAGMA mmap_size = {bytes}"))?;
+            }
+            set_cache(conn, READER_CACHE_KIB)
         }
     }
 }

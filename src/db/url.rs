@@ -14,14 +14,33 @@ pub enum DatabaseUrl {
         path: PathBuf,
         /// The most pages that the file may have (`?max_pages=`); a write beyond it fails as on a full disk.
         max_pages: Option<u32>,
-        /// Memory for pages of it, in MiB: a quarter for the writer, the rest for look-ups.
-        cache_mib: u32,
+        /// Memory for its pages.
+        memory: PageMemory,
     },
     /// `postgres://…` or `postgresql://…`, as libpq takes it.
     Postgres {
         /// The URL, with time-outs added that it does not name.
         url: String,
     },
+}
+
+/// How an embedded database uses memory, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageMemory {
+    /// For pages that are being written.
+    pub cache_mib: u32,
+    /// How much of the file is mapped for look-ups. SQLite maps 2047 at most.
+    pub map_mib: u32,
+}
+
+impl Default for PageMemory {
+    /// What a server's settings say unless they are changed, and what commands use that have none.
+    fn default() -> Self {
+        Self {
+            cache_mib: 64,
+            map_mib: 2047,
+        }
+    }
 }
 
 /// Why a database could not be opened, in one line that says what to do.
@@ -41,15 +60,12 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("tcp_user_timeout", "25000"),
 ];
 
-/// What a server's settings say unless they are changed, and what commands use that have none.
-const DEFAULT_CACHE_MIB: u32 = 256;
-
 impl DatabaseUrl {
-    /// The same database, of which an embedded one keeps as many MiB of pages in memory.
+    /// The same database; an embedded one uses memory like this.
     #[must_use]
-    pub fn with_cache(mut self, mib: u32) -> Self {
-        if let Self::Sqlite { cache_mib, .. } = &mut self {
-            *cache_mib = mib;
+    pub fn with_memory(mut self, wanted: PageMemory) -> Self {
+        if let Self::Sqlite { memory, .. } = &mut self {
+            *memory = wanted;
         }
         self
     }
@@ -126,7 +142,7 @@ fn parse_sqlite(text: &str) -> Result<DatabaseUrl, OpenError> {
     Ok(DatabaseUrl::Sqlite {
         path: PathBuf::from(path),
         max_pages,
-        cache_mib: DEFAULT_CACHE_MIB,
+        memory: PageMemory::default(),
     })
 }
 
@@ -274,7 +290,7 @@ mod tests {
                 Ok(DatabaseUrl::Sqlite {
                     path: PathBuf::from(path),
                     max_pages: None,
-                    cache_mib: DEFAULT_CACHE_MIB
+                    memory: PageMemory::default()
                 })
             );
         }

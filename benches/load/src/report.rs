@@ -113,15 +113,17 @@ impl Report {
     fn write_memory(&self, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
-            "\n| resident memory | keys | at the end, MiB | at most, MiB |\n| --- | ---: | ---: | ---: |"
+            "\n| resident memory | keys | at the end, MiB | at most, MiB | of mapped files, MiB |\n\
+             | --- | ---: | ---: | ---: | ---: |"
         )?;
         for record in &self.memory {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let (now, most) = (mib(record.memory.now), mib(record.memory.most));
+            let mapped = mib(record.memory.mapped);
             let database = record.database.name();
             writeln!(
                 text,
-                "| {database} | {} | {now:.0} | {most:.0} |",
+                "| {database} | {} | {now:.0} | {most:.0} | {mapped:.0} |",
                 record.keys
             )?;
         }

@@ -1,5 +1,6 @@
 //! The server under test, as a process of its own.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -39,13 +40,19 @@ pub(crate) struct Server {
     child: Child,
     setup: Setup,
     pub(crate) address: SocketAddr,
+    /// The most memory of its own that was seen.
+    most: Cell<u64>,
 }
 
-/// Resident memory, in bytes.
+/// Resident memory, in bytes. The pages of a mapped file are not among it: they are the operating system's,
+/// which has them anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Memory {
     pub(crate) now: u64,
+    /// The most that was seen.
     pub(crate) most: u64,
+    /// Pages of mapped files now.
+    pub(crate) mapped: u64,
 }
 
 impl Setup {
@@ -102,6 +109,7 @@ impl Server {
             child,
             setup,
             address,
+            most: Cell::new(0),
         })
     }
 
@@ -121,9 +129,12 @@ impl Server {
 
     pub(crate) fn memory(&self) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let now = kibibytes(&status, "RssAnon:");
+        self.most.set(self.most.get().max(now));
         Memory {
-            now: kibibytes(&status, "VmRSS:"),
-            most: kibibytes(&status, "VmHWM:"),
+            now,
+            most: self.most.get(),
+            mapped: kibibytes(&status, "RssFile:"),
         }
     }
 
@@ -172,9 +183,9 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes() {
-        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!(kibibytes(status, "VmRSS:"), 1 << 20);
-        assert_eq!(kibibytes(status, "VmHWM:"), 2 << 20);
+        let status = "Name:\tx\nRssAnon:\t    2048 kB\nRssFile:\t    1024 kB\n";
+        assert_eq!(kibibytes(status, "RssFile:"), 1 << 20);
+        assert_eq!(kibibytes(status, "RssAnon:"), 2 << 20);
         assert_eq!(kibibytes(status, "VmSwap:"), 0);
     }
 }

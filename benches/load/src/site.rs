@@ -124,6 +124,8 @@ impl Site {
             begin = Some(Moment::now(&processes));
         })?;
         let foreign = begin.map_or(0.0, |begin| Moment::now(&processes).foreign_since(&begin));
+        // Seen, so that the most is known.
+        self.memory();
         calls
             .samples
             .check(&self.public_keys)
