@@ -1,0 +1,1 @@
+ALTER TABLE stock RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);

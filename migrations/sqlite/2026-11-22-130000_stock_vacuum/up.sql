@@ -1,0 +1,1 @@
+-- SQLite leaves nothing dead behind in an index; this is PostgreSQL's.
